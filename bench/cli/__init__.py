@@ -1,0 +1,23 @@
+"""The commands: parse, call, print, exit code. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the ``bench`` script; turns errors into messages and exit codes."""
+    from bench.cli.app import app
+    from bench.errors import BenchError
+
+    try:
+        app()
+    except BenchError as error:
+        print(f"bench: {error.message()}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

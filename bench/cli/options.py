@@ -1,0 +1,49 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+    html = "html"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", "-f", help="How the table is written.", case_sensitive=False)
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file instead of standard output."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="A CheXpert tree (or MNIST folder); else $CHEXPERT_ROOT, else the embedded phantom.",
+    ),
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", help="The folder that keeps runs.", show_default=True)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key in every scenario."),
+]
+SelectOption = Annotated[
+    str | None,
+    typer.Option("-k", metavar="EXPR", help="Only scenarios whose name or values match."),
+]

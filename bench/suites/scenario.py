@@ -1,0 +1,134 @@
+"""A scenario: one flat, frozen row that says everything that decides a run's numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+SEMANTICS = 1
+"""Raised when the same row would train differently; part of every scenario's identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A name with its parameters, such as ``{name: dirichlet, alpha: 0.3}``.
+
+    ``parameters`` are sorted pairs with every default filled in, so equal choices compare and hash
+    equal however they were written.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        for name, value in self.parameters:
+            if name == key:
+                return value
+        raise KeyError(f"{self.name} has no parameter {key!r}")
+
+    def row(self) -> dict[str, Any]:
+        """``{"name": …, parameter: value, …}`` as it is written in a suite."""
+        return {"name": self.name, **dict(self.parameters)}
+
+    def __str__(self) -> str:
+        if not self.parameters:
+            return self.name
+        inner = ", ".join(f"{k}={v}" for k, v in self.parameters)
+        return f"{self.name}({inner})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One run. Every field is a key of a suite's ``defaults``, ``grid`` and ``include``."""
+
+    dataset: str = "chexpert"
+    """``chexpert`` (a CheXpert tree) or ``mnist`` (idx files)."""
+    observations: tuple[str, ...] = ()
+    """The observations trained on, in ``train.csv`` order; empty for ``mnist``."""
+    label_policy: tuple[tuple[str, str], ...] = ()
+    """(observation, policy) for every observation trained on."""
+    backbone: str = "densenet121"
+    """Any timm model, or ``2nn`` and ``mcmahan-cnn``."""
+    pretrained: bool | str = False
+    """False, True (timm's hub) or the path of a local safetensors file."""
+    image_size: int = 320
+    """Side of the square network input, pixels."""
+    augment: str = "none"
+    """``none``, ``flip``, ``shift`` or ``flip+shift``, drawn on the device."""
+    strategy: Choice = field(default=Choice("fedavg"))
+    clients: int = 5
+    partition: Choice = field(default=Choice("iid"))
+    fraction: float = 1.0
+    """C of McMahan et al. 2017: max(round(C·K), 1) clients train in a round."""
+    rounds: int = 10
+    local_epochs: int = 1
+    """E of McMahan et al. 2017."""
+    batch_size: int | None = 16
+    """B of McMahan et al. 2017; None (written ``all``) is the client's whole data."""
+    optimizer: Choice = field(default=Choice("adam"))
+    """The local optimiser with its parameters."""
+    buffers: str = "average"
+    """``average``, ``local``, ``frozen``, ``recalibrate`` or ``groupnorm``."""
+    precision: str = "auto"
+    """``fp32``, ``bf16`` or ``auto``: bf16 where the device computes it natively."""
+    views: str = "max"
+    """How a study's views are combined: ``max``, ``mean`` or ``frontal``."""
+    evaluate_every: int = 1
+    """Rounds between evaluations; the last round is always evaluated."""
+    seed: int = 0
+
+    def row(self) -> dict[str, Any]:
+        """The scenario as JSON-able values, every field present, as run.json keeps it."""
+        row: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Choice):
+                value = value.row()
+            elif f.name == "label_policy":
+                value = dict(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            row[f.name] = value
+        return row
+
+    def identity(self, data_digest: str) -> str:
+        """16 hex digits: the canonical row, ``SEMANTICS`` and the data's digest, hashed.
+
+        A field that holds its default is left out, so a field added later, with a default that
+        keeps today's behaviour, does not rename yesterday's runs.
+        """
+        defaults = {f.name: _default(f) for f in fields(self)}
+        row = {k: v for k, v in self.row().items() if v != _plain(defaults[k])}
+        payload = {"scenario": row, "semantics": SEMANTICS, "data": data_digest}
+        text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @staticmethod
+    def from_row(row: Mapping[str, Any]) -> Scenario:
+        """The inverse of :meth:`row`; for rows read back from run.json."""
+        values = dict(row)
+        for key in ("strategy", "partition", "optimizer"):
+            if key in values:
+                choice = dict(values[key])
+                name = choice.pop("name")
+                values[key] = Choice(name, tuple(sorted(choice.items())))
+        if "label_policy" in values:
+            values["label_policy"] = tuple(values["label_policy"].items())
+        if "observations" in values:
+            values["observations"] = tuple(values["observations"])
+        return Scenario(**values)
+
+
+def _default(f: Any) -> Any:
+    return f.default if f.default is not MISSING else f.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return value.row()
+    if value == ():
+        return {}
+    return value
