@@ -7,6 +7,7 @@ import sys
 
 def main() -> None:
     """Entry point of the ``bench`` script; turns errors into messages and exit codes."""
+    import bench.cli.commands  # noqa: F401 - registers the commands
     from bench.cli.app import app
     from bench.errors import BenchError
 
