@@ -1,0 +1,77 @@
+"""What a run was computed with: the machine, the versions and the state of the source."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
+"""The packages whose version can change a run's numbers."""
+
+
+def machine(gpu: str | None) -> dict[str, Any]:
+    """The hardware: runs are bit-comparable, and their speeds comparable, where this is equal."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Python's, bench's and the numerical packages' versions; None where one is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "bench": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """The commit of the source that is running and whether it was changed; None outside git."""
+    here = Path(__file__).resolve().parent
+    unknown: dict[str, Any] = {"commit": None, "dirty": None}
+    if not (here.parent / ".git").exists():
+        return unknown
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        dirty = _git(here, "status", "--porcelain", "--untracked-files=no", "--", here.name)
+    except (OSError, subprocess.SubprocessError):
+        return unknown
+    return {"commit": commit, "dirty": bool(dirty)}
+
+
+def _git(here: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(here.parent), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return round(pages * size / 2**30)
