@@ -19,7 +19,9 @@ def machine(gpu: str | None) -> dict[str, Any]:
     """The hardware: runs are bit-comparable, and their speeds comparable, where this is equal."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": _memory_gib(),
         "gpu": gpu,
         "system": f"{platform.system()} {platform.machine()}",

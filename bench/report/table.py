@@ -40,10 +40,7 @@ class Table:
     def cells(self) -> list[list[str]]:
         """The written cells, row by row, the same for every text format."""
         return [
-            [
-                c.missing if row.get(c.key) is None else c.write(row[c.key])
-                for c in self.columns
-            ]
+            [c.missing if row.get(c.key) is None else c.write(row[c.key]) for c in self.columns]
             for row in self.rows
         ]
 
