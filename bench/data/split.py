@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ class Split:
     """(n,) ``Frontal``, ``Lateral`` or empty."""
     ap_pa: NDArray[np.str_]
     """(n,) ``AP``, ``PA``, ``LL``, ``RL`` or empty."""
+    extra: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    """(n,) text by name for any further column of ``csv``, such as ``site``; empty cells are ""."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -79,6 +82,7 @@ class Split:
             age=self.age[rows],
             view=self.view[rows],
             ap_pa=self.ap_pa[rows],
+            extra={name: values[rows] for name, values in self.extra.items()},
         )
 
 
