@@ -1,0 +1,1 @@
+"""Backbones, their construction from a seed, and the flat vector their parameters live in."""
