@@ -19,7 +19,7 @@ class Column:
     align: Literal["left", "right"] = "left"
     missing: str = "–"
     emphasis: Callable[[Mapping[str, Any]], str | None] | None = None
-    """Optional: from the row to ``good``, ``bad``, ``dim`` or None; terminals and HTML colour by it."""
+    """From the row to ``good``, ``bad``, ``dim`` or None; terminals and HTML colour by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

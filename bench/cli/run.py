@@ -1,0 +1,74 @@
+"""``bench run``: trains a suite's scenarios and prints what came of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import app
+from bench.cli.options import (
+    DataOption,
+    JsonOption,
+    QuietOption,
+    ResultsOption,
+    SelectOption,
+    SetOption,
+)
+
+
+class OnBadImage(StrEnum):
+    """What to do with an image that cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    data: DataOption = None,
+    results: ResultsOption = Path("results"),
+    overrides: SetOption = None,
+    select: SelectOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished scenarios again.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first scenario that fails.")
+    ] = False,
+    on_bad_image: Annotated[
+        OnBadImage, typer.Option(help="An image that cannot be read stops the run, or is left out.")
+    ] = OnBadImage.fail,
+    against: Annotated[
+        str, typer.Option(help="The published table to print differences from; none for no table.")
+    ] = "paper",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every scenario of a suite, score it and print the difference tables.
+
+    Finished scenarios are not run again; an interrupted one carries on where it stopped.
+    """
+    from bench.cli.summary import print_summary
+    from bench.runs.executor import Options, execute
+
+    options = Options(
+        suite=suite,
+        data=data,
+        results=results,
+        overrides=tuple(overrides or ()),
+        select=select,
+        device=device,
+        fresh=fresh,
+        fail_fast=fail_fast,
+        on_bad_image=on_bad_image.value,
+        quiet=quiet,
+    )
+    outcome = execute(options)
+    print_summary(outcome, against=against, as_json=as_json)
+    if outcome.interrupted:
+        raise typer.Exit(130)
+    if outcome.failures:
+        raise typer.Exit(3)

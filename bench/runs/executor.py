@@ -1,0 +1,202 @@
+"""A whole suite: opens the data once, runs what is left to run, and lets nothing stop the rest."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.errors import BenchError, UsageError
+from bench.locations import cache_folder
+from bench.results.atomic import write_text
+from bench.results.run import Run, load_run
+from bench.runs.material import Material, prepare
+from bench.runs.plan import Item, plan
+from bench.runs.reporting import Reporter, reporter
+from bench.runs.source import Source, find_source, open_tree
+from bench.suites.suite import load_suite
+
+if TYPE_CHECKING:
+    from bench.data.split import Tree
+    from bench.training.device import Device
+
+PHANTOM_PROFILE = "phantom"
+TRACEBACK_FILE = "traceback.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ``bench run`` was asked to do."""
+
+    suite: str
+    data: Path | None = None
+    results: Path = Path("results")
+    overrides: tuple[str, ...] = ()
+    select: str | None = None
+    device: str = "auto"
+    fresh: bool = False
+    fail_fast: bool = False
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A scenario that stopped, and why."""
+
+    name: str
+    message: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of a suite's scenarios."""
+
+    suite: str
+    runs: list[Run] = field(default_factory=list)
+    """Finished now or earlier, in the suite's order."""
+    failures: list[Failure] = field(default_factory=list)
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def execute(options: Options) -> Outcome:
+    """Runs every scenario of the suite that is not done.
+
+    Raises BenchError where the suite, the data or the device is wrong; a scenario that fails on
+    the way is in the outcome instead, and the others go on unless ``fail_fast``.
+    """
+    suite = load_suite(options.suite)
+    source = find_source(options.data)
+    with reporter(quiet=options.quiet) as report:
+        tree = open_tree(source, lambda done, total: report.progress("phantom", done, total))
+        profile = PHANTOM_PROFILE if tree.synthetic else None
+        scenarios = suite.scenarios(
+            overrides=options.overrides, select=options.select, profile=profile
+        )
+        if not scenarios:
+            raise UsageError(
+                "no scenario is left to run",
+                where=options.suite,
+                found=f"-k {options.select}" if options.select else "an empty suite",
+                mend="`bench plan` lists the scenarios and their values",
+            )
+        items = plan(suite.name, scenarios, options.results, tree)
+        outcome = Outcome(suite=suite.name, notes=_notes(source, tree))
+        for note in outcome.notes:
+            report.note(note)
+        finished = 0 if options.fresh else sum(item.status == "done" for item in items)
+        report.suite(suite.name, len(items), finished)
+        _Suite(options, tree, report, outcome).run(items)
+    return outcome
+
+
+def _notes(source: Source, tree: Tree) -> list[str]:
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in tree.splits.items())
+    notes = [f"data: {tree.name} ({source.reason}): {counts} images"]
+    if tree.synthetic:
+        notes.append(
+            "SYNTHETIC DATA: the phantom is generated; its figures say nothing of patients"
+        )
+    return notes
+
+
+class _Suite:
+    """The scenarios of one suite, in order, over shared data."""
+
+    def __init__(self, options: Options, tree: Tree, report: Reporter, outcome: Outcome) -> None:
+        self.options = options
+        self.tree = tree
+        self.report = report
+        self.outcome = outcome
+        self._materials: dict[int, Material] = {}
+        self._device: Device | None = None
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
+        for number, item in enumerate(items, start=1):
+            assert item.folder is not None
+            if item.status == "done" and not self.options.fresh:
+                self.outcome.runs.append(load_run(item.folder))
+                continue
+            try:
+                self._run_one(number, item, item.folder)
+            except KeyboardInterrupt:
+                self.outcome.interrupted = True
+                return
+            if self.outcome.failures and self.options.fail_fast:
+                return
+
+    def _run_one(self, number: int, item: Item, folder: Path) -> None:
+        from bench.runs.worker import run_scenario
+
+        size = item.planned.scenario.image_size
+        material = self._material(size)
+        if self.options.fresh or item.status in ("failed", "unreadable"):
+            _clear(folder)
+        try:
+            run = run_scenario(
+                item.planned,
+                suite=self.outcome.suite,
+                material=material,
+                folder=folder,
+                device=self._open_device(),
+                reporter=self.report,
+                number=number,
+            )
+        except Exception as error:
+            self._record_failure(item, folder, error)
+            return
+        self.outcome.runs.append(run)
+        mean = run.metrics["valid"]["mean_auroc"]
+        self.report.done(item.planned.name, mean, run.totals["seconds"])
+
+    def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
+        """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
+        message = error.message() if isinstance(error, BenchError) else _surprise(folder, error)
+        self.outcome.failures.append(Failure(name=item.planned.name, message=message))
+        self.report.failed(item.planned.name, message)
+
+    def _material(self, size: int) -> Material:
+        if size not in self._materials:
+            self._materials[size] = prepare(
+                self.tree,
+                size,
+                cache=cache_folder(),
+                on_bad_image=self.options.on_bad_image,
+                progress=lambda name, done, total: self.report.progress(
+                    f"packing {name} at {size} px", done, total
+                ),
+            )
+            for name, part in self._materials[size].splits.items():
+                if part.skipped:
+                    note = f"{name}: {part.skipped:,} images that could not be read are left out"
+                    self.report.note(note)
+                    self.outcome.notes.append(note)
+        return self._materials[size]
+
+    def _open_device(self) -> Device:
+        from bench.training.device import open_device
+
+        if self._device is None:
+            self._device = open_device(self.options.device)
+        return self._device
+
+
+def _surprise(folder: Path, error: Exception) -> str:
+    path = folder / TRACEBACK_FILE
+    write_text(path, "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error}\n  the traceback is in {path}"
+
+
+def _clear(folder: Path) -> None:
+    """Removes an earlier run's files; refused where another process is at work in the folder."""
+    from bench.results.ownership import owned
+
+    if not folder.exists():
+        return
+    with owned(folder):
+        shutil.rmtree(folder)

@@ -1,0 +1,123 @@
+"""What a suite would do: every scenario with its folder, its state and an estimate of its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import ResultsError
+from bench.results.ownership import actual_status
+from bench.results.run import RUN_FILE, Run, load_run
+from bench.suites.scenario import Scenario
+
+if TYPE_CHECKING:
+    from bench.data.split import Tree
+    from bench.suites.suite import Planned
+
+TO_DO = "to do"
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One scenario of a suite, as it stands in the results folder."""
+
+    planned: Planned
+    folder: Path | None
+    """Where its run is kept; None while the data's identity is unknown (an ungenerated phantom)."""
+    status: str
+    """``done``, ``interrupted``, ``running``, ``failed``, ``to do`` or ``unreadable``."""
+    rounds_done: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a scenario takes, as far as it can be known before it runs."""
+
+    training_images: int | None
+    """Images passed forward and backward over the whole scenario."""
+    seconds: float | None
+    """From the speed of a finished run of the same network and size on this machine; else None."""
+
+
+def run_folder(results: Path, suite: str, planned: Planned, digest: str) -> Path:
+    """``results/<suite>/<name>-<first 8 hex digits of the identity>``."""
+    return results / suite / f"{planned.name}-{planned.scenario.identity(digest)[:8]}"
+
+
+def phases(scenario: Scenario) -> int:
+    """Trainings a scenario consists of: two where any observation is self-trained, else one."""
+    return 2 if any(policy == "u-selftrained" for _, policy in scenario.label_policy) else 1
+
+
+def total_rounds(scenario: Scenario) -> int:
+    """Rounds over all phases."""
+    return scenario.rounds * phases(scenario)
+
+
+def plan(suite: str, scenarios: Sequence[Planned], results: Path, tree: Tree | None) -> list[Item]:
+    """Looks every scenario up in the results folder; ``tree`` None means the data is not there yet."""
+    images = None if tree is None else len(tree.splits["train"])
+    speeds = _speeds(results / suite)
+    items = []
+    for planned in scenarios:
+        folder = None if tree is None else run_folder(results, suite, planned, tree.digest)
+        status, done = _state(folder)
+        items.append(
+            Item(
+                planned=planned,
+                folder=folder,
+                status=status,
+                rounds_done=done,
+                cost=_cost(planned.scenario, images, speeds),
+            )
+        )
+    return items
+
+
+def _state(folder: Path | None) -> tuple[str, int]:
+    if folder is None or not (folder / RUN_FILE).is_file():
+        return TO_DO, 0
+    try:
+        run = load_run(folder)
+        return actual_status(run), len(run.rounds())
+    except ResultsError:
+        return UNREADABLE, 0
+
+
+def _cost(scenario: Scenario, images: int | None, speeds: dict[Any, float]) -> Cost:
+    if images is None:
+        return Cost(training_images=None, seconds=None)
+    share = 1.0 if scenario.strategy.name in ("centralized", "local") else scenario.fraction
+    passed = round(images * share * scenario.local_epochs * total_rounds(scenario))
+    speed = speeds.get((scenario.backbone, scenario.image_size))
+    return Cost(training_images=passed, seconds=None if speed is None else passed / speed)
+
+
+def _speeds(folder: Path) -> dict[Any, float]:
+    """Training images per second of this suite's finished runs on this machine."""
+    from bench.environment import machine
+
+    here = machine(gpu=None)
+    speeds: dict[Any, float] = {}
+    for file in folder.glob("*/" + RUN_FILE):
+        run = _readable(file.parent)
+        if run is None or run.status != "done":
+            continue
+        there = run.environment.get("machine", {})
+        if any(there.get(key) != here[key] for key in ("processor", "cores")):
+            continue
+        speed = run.totals.get("images_per_second")
+        if speed:
+            speeds[(run.scenario["backbone"], run.scenario["image_size"])] = float(speed)
+    return speeds
+
+
+def _readable(folder: Path) -> Run | None:
+    try:
+        return load_run(folder)
+    except ResultsError:
+        return None

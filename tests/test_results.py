@@ -1,0 +1,154 @@
+"""The results folder: whole files, a log with a torn tail, owners, and what is not a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ResultsError, UsageError
+from bench.results.atomic import replacing, write_json
+from bench.results.ownership import actual_status, in_use, owned
+from bench.results.rounds import RoundLog, read_rounds
+from bench.results.run import Run, find_runs, load_run
+from bench.suites.scenario import Scenario
+
+
+def a_run(folder: Path, **changes: object) -> Run:
+    run = Run(
+        folder=folder,
+        suite="s",
+        name="a",
+        hash="0" * 16,
+        semantics=1,
+        status="done",
+        owner={},
+        scenario=Scenario().row(),
+        origin={},
+        environment={},
+        git={},
+        data={"synthetic": True},
+        metrics={},
+        totals={},
+    )
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"x": 1})
+    with pytest.raises(RuntimeError), replacing(file) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(file.read_text()) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_nan_is_refused_in_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_run_survives_the_disk(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "r")
+    run.write()
+    assert load_run(tmp_path / "r") == run
+    assert load_run(tmp_path / "r").synthetic
+    assert load_run(tmp_path / "r").as_scenario() == Scenario()
+
+
+def test_log_is_cut_behind_the_checkpoint_and_its_torn_tail_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.jsonl"
+    log = RoundLog(path, keep=0)
+    for number in (1, 2, 3):
+        log.append({"round": number})
+    log.close()
+    with path.open("ab") as stream:
+        stream.write(b'{"round": 4, "lo')
+    assert [r["round"] for r in read_rounds(path)] == [1, 2, 3]
+    log = RoundLog(path, keep=2)
+    log.append({"round": 3, "again": True})
+    log.close()
+    assert read_rounds(path) == [{"round": 1}, {"round": 2}, {"round": 3, "again": True}]
+
+
+def test_log_that_ends_before_the_checkpoint_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.jsonl"
+    path.write_text('{"round": 1}\n')
+    with pytest.raises(ResultsError, match="ends before the checkpoint"):
+        RoundLog(path, keep=2)
+
+
+def test_a_folder_has_one_owner_until_the_process_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from bench.results.ownership import owned\n"
+        "with owned(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "mine\n"
+    run = a_run(tmp_path, status="running")
+    try:
+        assert in_use(tmp_path)
+        assert actual_status(run) == "running"
+        with pytest.raises(ResultsError, match="another process"), owned(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    assert not in_use(tmp_path)
+    assert actual_status(run) == "interrupted"
+    with owned(tmp_path) as owner:
+        assert owner["pid"] > 0
+
+
+NOT_A_RUN = {
+    "missing": (None, "there is no run here"),
+    "empty": ("", "not JSON"),
+    "cut": ('{"schema": 1, "suite": "s"', "not JSON"),
+    "a list": ("[]", "expected: a JSON object"),
+    "newer schema": ('{"schema": 99}', "expected: schema 1"),
+    "no schema": ("{}", "schema None"),
+    "lacks a part": ('{"schema": 1}', "the key 'suite' is missing"),
+    "deep": ("[" * 200_000, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_A_RUN)
+def test_what_is_not_a_run_is_named(tmp_path: Path, case: str) -> None:
+    text, message = NOT_A_RUN[case]
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ResultsError, match=message):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "finished"}, "unknown status"),
+        ({"scenario": {"no_such_key": 1}}, "scenario in the run cannot be read"),
+        ({"metrics": []}, "the key 'metrics'"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    document = a_run(tmp_path).document() | change
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(ResultsError, match=message):
+        load_run(tmp_path)
+
+
+def test_find_runs_looks_two_levels_down_and_takes_each_once(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        a_run(tmp_path / "suite" / name, name=name).write()
+    found = find_runs([tmp_path, tmp_path / "suite" / "a", tmp_path / "suite"])
+    assert [run.name for run in found] == ["a", "b"]
+    with pytest.raises(UsageError, match="no such run"):
+        find_runs([tmp_path / "nowhere"])
