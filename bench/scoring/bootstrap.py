@@ -130,15 +130,32 @@ class _Counter:
     def weigh(self, weights: NDArray[np.float32]) -> Array:
         """(b,) AUROCs under weights (s, b); NaN where a class has no weight.
 
-        float32 holds the counts exactly: they stay below 2^24. Their products do not and are
-        summed in float64.
+        float32 holds the counts and their halves exactly, as they stay below 2^23. Their products
+        do not and are summed in float64.
         """
         binned = self._negatives @ weights
         of_positives = (self._positives @ weights).astype(np.float64)
-        cumulative = np.cumsum(binned, axis=0, dtype=np.float64)
-        beaten = cumulative[:-1:2] + 0.5 * binned[1::2]
-        total_positive = of_positives.sum(axis=0)
-        pairs = total_positive * cumulative[-1]
-        won = np.einsum("kb,kb->b", of_positives, beaten)
+        cumulative = _cumulate(binned)
+        beaten = cumulative[:-1:2] + np.float32(0.5) * binned[1::2]
+        won = np.einsum("kb,kb->b", of_positives, beaten.astype(np.float64))
+        pairs = of_positives.sum(axis=0) * cumulative[-1]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.where(pairs > 0, won / pairs, np.nan))
+
+
+def _cumulate(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``np.cumsum(rows, axis=0)`` for integer-valued (k, b), some twenty times as fast.
+
+    NumPy accumulates down a column one element at a time. Here √k blocks advance together, so
+    that each step adds whole rows; the blocks' totals are then carried over.
+    """
+    k, b = rows.shape
+    length = max(1, int(k**0.5))
+    blocks = -(-k // length)
+    out = np.zeros((blocks, length, b), dtype=np.float32)
+    out.reshape(-1, b)[:k] = rows
+    for step in range(1, length):
+        out[:, step] += out[:, step - 1]
+    for block in range(1, blocks):
+        out[block] += out[block - 1, -1]
+    return out.reshape(-1, b)[:k]
