@@ -1,0 +1,132 @@
+"""Where a run computes, in which precision and with how many threads: chosen, and with a reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import UsageError
+
+BF16_CAPABILITY = (8, 0)
+"""The first CUDA compute capability with bf16 matrix units (Ampere)."""
+BF16_CPU_FEATURES = ("amx_bf16", "avx512_bf16")
+"""Instructions that multiply bf16 natively; without them oneDNN emulates it, slower than fp32."""
+SMALL_NETWORKS = ("2nn", "mcmahan-cnn")
+"""Networks whose layers are so small that conversions to bf16 cost more than they save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The number format of convolutions and matrix products; weights are always kept in fp32."""
+
+    name: str
+    """``fp32`` or ``bf16``."""
+    reason: str
+    """Why, for people."""
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type autocast converts to; None for fp32, where it is not used."""
+        return torch.bfloat16 if self.name == "bf16" else None
+
+
+def resolve_device(asked: str = "auto") -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises UsageError for another word or a GPU that is not there.
+    """
+    if asked == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    kind, _, number = asked.partition(":")
+    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
+        raise UsageError(
+            f"unknown device '{asked}'", expected="auto, cpu, cuda or cuda:N", found=asked
+        )
+    if kind == "cpu":
+        return torch.device("cpu")
+    index, present = int(number or 0), torch.cuda.device_count()
+    if index >= present:
+        raise UsageError(
+            f"there is no device '{asked}'",
+            found=f"{present} CUDA devices",
+            mend="leave --device out, or say --device cpu",
+        )
+    return torch.device("cuda", index)
+
+
+def resolve_precision(asked: str, device: torch.device, backbone: str | None = None) -> Precision:
+    """``fp32``, ``bf16``, or for ``auto`` bf16 where ``device`` computes it natively and the
+    backbone is large enough to gain by it."""
+    if asked != "auto":
+        assert asked in ("fp32", "bf16"), f"unknown precision {asked}"
+        return Precision(asked, "asked for")
+    if backbone in SMALL_NETWORKS:
+        return Precision("fp32", f"{backbone} is too small to gain by bf16")
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        text = f"compute capability {capability[0]}.{capability[1]}"
+        if capability >= BF16_CAPABILITY:
+            return Precision("bf16", f"{text} has bf16 matrix units")
+        return Precision("fp32", f"{text} has no bf16 matrix units")
+    native = [name for name in BF16_CPU_FEATURES if cpu_features().get(name)]
+    if native:
+        return Precision("bf16", f"the processor has {native[0]}")
+    return Precision("fp32", "torch reports no bf16 instructions of the processor")
+
+
+def cpu_features() -> dict[str, bool]:
+    """The processor's instruction sets by name, as torch detects them; empty where it does not."""
+    return {name: value for name, value in _capabilities().items() if isinstance(value, bool)}
+
+
+def _capabilities() -> dict[str, Any]:
+    detect = getattr(torch.cpu, "get_capabilities", None)
+    return dict(detect()) if detect is not None else {}
+
+
+def device_name(device: torch.device) -> str | None:
+    """The GPU's name, or None on a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def choose_threads() -> int:
+    """Threads for one process that has the machine: ``$OMP_NUM_THREADS`` where set, else the
+    physical cores it may use (hyper-threads share the units that convolutions fill), within the
+    container's quota."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    logical = os.cpu_count() or 1
+    physical = int(_capabilities().get("num_physical_cores") or logical)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return max(1, min(physical, allowed, _quota() or allowed))
+
+
+def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Whole processors a Linux control group grants; None where it sets no limit."""
+    try:
+        share, period = file.read_text().split()
+        return None if share == "max" else max(1, int(share) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def prepare(device: torch.device, threads: int | None = None) -> int:
+    """Sets the process up for training, before any tensor work, and returns the threads in use.
+
+    Denormal numbers are flushed to zero: Adam's first moment decays into them wherever a gradient
+    stays zero, and they cost a hundred times a normal number's time. fp32 on a GPU means fp32, so
+    TF32 is off; shapes repeat, so cuDNN may search for its fastest kernels.
+    """
+    count = threads or choose_threads()
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(count)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+    return count

@@ -1,0 +1,139 @@
+"""The packed images where training reads them, and batches as the network takes them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.training import augment
+
+NORMALISATION = {"chexpert": (0.449, 0.226), "mnist": (0.0, 1.0)}
+"""Mean and standard deviation, of pixels in [0, 1], that inputs are centred and scaled by. For
+radiographs the mean over the channels of ImageNet's, which pretrained weights expect; McMahan et
+al. 2017 use MNIST's pixels as they are."""
+CHUNK_PIXELS = {"cpu": 2**22, "cuda": 2**27}
+"""Pixels gathered and normalised at once: enough to make small images cheap, little enough to stay
+in a CPU's cache hierarchy (16 MiB as fp32)."""
+RESIDENT_SHARE = 0.6
+"""The share of a GPU's free memory that images may take; beyond it they are streamed."""
+
+
+class ImageStore:
+    """(n, h, w) uint8 images, read by row number, on the device.
+
+    On a CPU the array is used where it lies, a memory map included. On a GPU it is moved whole
+    where it fits; otherwise rows are gathered into one of two pinned buffers, so that the host
+    fills one while the GPU copies from the other.
+    """
+
+    def __init__(self, images: NDArray[np.uint8] | Tensor, device: torch.device) -> None:
+        self.device = device
+        self._images = as_tensor(images)
+        self._pinned: list[Tensor] = []
+        self._copied: list[torch.cuda.Event] = []
+        self._turn = 0
+        if device.type == "cuda" and self._fits():
+            self._images = self._images.to(device)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def side(self) -> int:
+        """The images' width, pixels."""
+        return self._images.shape[2]
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images are in the device's own memory."""
+        return self._images.device == self.device
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(k, h, w) uint8 on the device, for (k,) int64 ``rows`` on the CPU."""
+        if self.resident:
+            return self._images.index_select(0, rows.to(self.device, non_blocking=True))
+        return self._streamed(rows)
+
+    def _fits(self) -> bool:
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self._images.numel() <= RESIDENT_SHARE * free
+
+    def _streamed(self, rows: Tensor) -> Tensor:
+        if not self._pinned or len(rows) > len(self._pinned[0]):
+            torch.cuda.synchronize(self.device)
+            shape = (len(rows), *self._images.shape[1:])
+            self._pinned = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in "ab"]
+            self._copied = [torch.cuda.Event() for _ in "ab"]
+        self._turn = 1 - self._turn
+        self._copied[self._turn].synchronize()  # at once, unless the GPU is two chunks behind
+        buffer = self._pinned[self._turn][: len(rows)]
+        torch.index_select(self._images, 0, rows, out=buffer)
+        images = buffer.to(self.device, non_blocking=True)
+        self._copied[self._turn].record()
+        return images
+
+
+def as_tensor(images: NDArray[np.uint8] | Tensor) -> Tensor:
+    """The same memory as a tensor; a read-only memory map too, which is then only ever read."""
+    if isinstance(images, Tensor):
+        return images
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(images))
+
+
+def normalised(images: Tensor, mean: float, deviation: float) -> Tensor:
+    """(pixel / 255 - mean) / deviation.
+
+    (n, h, w) uint8 → (n, 1, h, w) fp32, strided as channels-last, so that convolutions follow suit.
+    """
+    scaled = images * (1.0 / (255.0 * deviation))
+    if mean:
+        scaled.sub_(mean / deviation)
+    n, height, width = images.shape
+    return scaled.view(n, height, width, 1).permute(0, 3, 1, 2)
+
+
+def batch_bounds(examples: int, batch_size: int | None) -> list[tuple[int, int]]:
+    """(start, stop) of each batch; None is one batch of everything.
+
+    The last, partial batch is kept. If it would hold one image only, that image joins the batch
+    before it: batch normalisation needs two values. (Batches of one that were asked for stay.)
+    """
+    size = examples if batch_size is None else batch_size
+    starts = list(range(0, examples, size))
+    if size > 1 and len(starts) > 1 and examples - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], examples], strict=True))
+
+
+def batches(
+    store: ImageStore,
+    rows: Tensor,
+    bounds: Sequence[tuple[int, int]],
+    *,
+    normalisation: tuple[float, float],
+    augmentation: augment.Draw | None = None,
+) -> Iterator[Tensor]:
+    """(b, 1, h, w) fp32 inputs, a batch at a time, for ``rows`` cut at ``bounds``.
+
+    Several batches are gathered at once and yielded as views, so a batch costs no copy of its own.
+    """
+    limit = max(1, CHUNK_PIXELS[store.device.type] // store.side**2)
+    first = 0
+    while first < len(bounds):
+        last = first + 1
+        start = bounds[first][0]
+        while last < len(bounds) and bounds[last][1] - start <= limit:
+            last += 1
+        stop = bounds[last - 1][1]
+        raw = augment.apply(store.gather(rows[start:stop]), augmentation, start, stop)
+        inputs = normalised(raw, *normalisation)
+        for low, high in bounds[first:last]:
+            yield inputs[low - start : high - start]
+        first = last

@@ -1,0 +1,138 @@
+"""Local optimisers over one flat vector, each step one fused kernel, in place.
+
+torch's own fused kernels are called directly: importing ``torch.optim``'s classes into use pulls in
+``torch._dynamo``, which costs a second. The update rules, and the order of operations, are those of
+``torch.optim.SGD`` (Sutskever et al. 2013), ``Adam`` (Kingma & Ba 2015) and ``AdamW`` (Loshchilov &
+Hutter 2019).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.suites.scenario import Choice
+
+
+class Optimizer(Protocol):
+    """An update rule with its state."""
+
+    lr: float
+    """The learning rate; may be changed between steps."""
+    state: dict[str, Tensor]
+    """The optimiser's memory by name, for export; the live tensors."""
+
+    def step(self, parameters: Tensor, gradients: Tensor) -> None:
+        """One update of (P,) ``parameters`` in place; ``gradients`` is left as it is."""
+        ...
+
+
+class SGD:
+    """Stochastic gradient descent, with momentum where it is not zero."""
+
+    def __init__(
+        self,
+        like: Tensor,
+        *,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        assert momentum > 0 or not nesterov, "Nesterov's step needs momentum"
+        self.lr = lr
+        self._momentum = momentum
+        self._nesterov = nesterov
+        self._weight_decay = weight_decay
+        self.state: dict[str, Tensor] = {}
+        if momentum:
+            self.state["momentum"] = torch.zeros_like(like)
+
+    def step(self, parameters: Tensor, gradients: Tensor) -> None:
+        """w ← w - lr·v, v ← momentum·v + g + weight_decay·w (Nesterov: g + momentum·v)."""
+        if not self._momentum and not self._weight_decay:
+            parameters.add_(gradients, alpha=-self.lr)
+            return
+        torch._fused_sgd_(
+            [parameters],
+            [gradients],
+            list(self.state.values()),
+            weight_decay=self._weight_decay,
+            momentum=self._momentum,
+            lr=self.lr,
+            dampening=0.0,
+            nesterov=self._nesterov,
+            maximize=False,
+            is_first_step=False,  # a zero buffer gives what the first step's copy gives
+        )
+
+
+class Adam:
+    """Adam, and AdamW where ``decoupled``: weight decay outside the adaptive step."""
+
+    def __init__(
+        self,
+        like: Tensor,
+        *,
+        lr: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
+        self.lr = lr
+        self._beta1, self._beta2 = beta1, beta2
+        self._eps = eps
+        self._weight_decay = weight_decay
+        self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.state = {
+            "steps": torch.zeros((), device=like.device),
+            "first_moment": torch.zeros_like(like),
+            "second_moment": torch.zeros_like(like),
+        }
+
+    def step(self, parameters: Tensor, gradients: Tensor) -> None:
+        """Bias-corrected; ``state["steps"]`` counts."""
+        state = self.state
+        state["steps"].add_(1)
+        self._kernel(
+            [parameters],
+            [gradients],
+            [state["first_moment"]],
+            [state["second_moment"]],
+            [],
+            [state["steps"]],
+            lr=self.lr,
+            beta1=self._beta1,
+            beta2=self._beta2,
+            weight_decay=self._weight_decay,
+            eps=self._eps,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+def optimizer_for(choice: Choice, like: Tensor) -> Optimizer:
+    """``sgd``, ``adam`` or ``adamw`` with the choice's parameters, for a vector like ``like``."""
+    values: dict[str, Any] = dict(choice.parameters)
+    if choice.name == "sgd":
+        return SGD(like, **values)
+    assert choice.name in ("adam", "adamw"), f"unknown optimiser {choice.name}"
+    return Adam(like, decoupled=choice.name == "adamw", **values)
+
+
+def reset(optimizer: Optimizer) -> None:
+    """Forgets everything, in place: the optimiser is as new."""
+    for tensor in optimizer.state.values():
+        tensor.zero_()
+
+
+def restore(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
+    """Copies ``state`` (from an optimiser of the same kind and size) in; itself is a no-op."""
+    assert state.keys() == optimizer.state.keys(), "the state of another optimiser"
+    for name, tensor in optimizer.state.items():
+        if state[name] is not tensor:
+            tensor.copy_(state[name])

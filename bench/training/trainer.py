@@ -1,0 +1,267 @@
+"""Local training of the one model of this process, and its predictions.
+
+A client's work starts from the flat vector as it stands and leaves its result there. Nothing is
+built, and no data loader started, per client: an epoch is one permutation of the client's rows, cut
+into batches that are gathered from the packed images.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench.errors import NonFiniteError, ScenarioFailed
+from bench.models.flat import FlatModel
+from bench.randomness import address, generator
+from bench.suites.scenario import Scenario
+from bench.training import augment
+from bench.training.device import Precision
+from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches
+from bench.training.optimizers import optimizer_for, reset, restore
+from bench.training.step import Hook, Step
+from bench.training.tasks import Task
+
+PREDICTION_PIXELS = {"cpu": 2**20, "cuda": 2**25}
+"""Pixels of one evaluation batch: 256 images of 64×64 on a CPU, 327 of 320×320 on a GPU. A GPU
+that has too little memory for it halves it until it fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalResult:
+    """What one client's work amounted to; its parameters are in the model."""
+
+    examples: int
+    """Images passed through training, each epoch counted."""
+    steps: int
+    """Updates made."""
+    loss: float
+    """Mean training loss over those images, each batch weighted by its images."""
+    seconds: float
+    """Wall time, the device's work included."""
+    optimizer_state: dict[str, Tensor]
+    """The optimiser's live tensors, by name: valid until the next call; clone what is kept."""
+
+
+class Trainer:
+    """Trains and evaluates ``flat`` on ``images``.
+
+    Parameters
+    ----------
+    scenario : its ``optimizer``, ``augment``, ``buffers``, ``dataset`` and ``seed`` are used.
+    flat : the model, on its device.
+    task : gives the loss and the scores.
+    images : (n, h, w) uint8, an array, a memory map or a tensor; never written.
+    targets : what ``task.targets`` gave for those n rows.
+    precision : of forward and backward; weights, optimiser and loss are fp32.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        flat: FlatModel,
+        task: Task,
+        images: NDArray[np.uint8] | Tensor,
+        targets: Tensor,
+        device: torch.device | str,
+        precision: Precision,
+    ) -> None:
+        self.device = torch.device(device)
+        assert self.device.type == flat.device.type, "the model is on another device"
+        assert len(images) == len(targets), "an image without a target"
+        self.flat = flat
+        self.task = task
+        self.precision = precision
+        self.optimizer = optimizer_for(scenario.optimizer, flat.parameters_flat)
+        self.images = ImageStore(images, flat.device)
+        self.targets = targets.to(flat.device)
+        self._augment = scenario.augment
+        self._seed = scenario.seed
+        self._normalisation = NORMALISATION[scenario.dataset]
+        self._frozen = scenario.buffers == "frozen"
+        self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
+        self._step = Step(flat, task, self.optimizer, precision.autocast)
+        self._mode: str | None = None
+        self._largest = PREDICTION_PIXELS[flat.device.type]
+
+    def set_targets(self, targets: Tensor) -> None:
+        """Other targets for the same rows, such as a teacher's (``task.relabel``)."""
+        assert targets.shape == self.targets.shape
+        self.targets = targets.to(self.flat.device)
+
+    def train(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        epochs: int,
+        batch_size: int | None,
+        seed_address: tuple[int, int, int],
+        optimizer_state: dict[str, Tensor] | None = None,
+        hook: Hook | None = None,
+    ) -> LocalResult:
+        """``epochs`` passes over the images ``rows``, from the parameters as they stand.
+
+        ``seed_address`` is (seed, round, client). The order of each epoch is a permutation drawn
+        from ``address(seed, "batches", round, client)``; the last partial batch is kept, and a last
+        batch of one image joins the one before it (``batch_bounds``). ``optimizer_state`` None
+        starts the optimiser afresh.
+
+        Raises NonFiniteError, naming round, client and tensor, where the loss or a parameter is not
+        finite at the end, and ScenarioFailed where batch normalisation is given a single value.
+        """
+        started = time.perf_counter()
+        self._enter("train")
+        if optimizer_state is None:
+            reset(self.optimizer)
+        else:
+            restore(self.optimizer, optimizer_state)
+        self._seed_layers(seed_address)
+        order, shuffle = _generators(seed_address)
+        bounds = batch_bounds(len(rows), batch_size)
+        total = torch.zeros((), device=self.flat.device)
+        try:
+            for _ in range(epochs):
+                epoch = torch.from_numpy(order.permutation(rows))
+                given = augment.draw(self._augment, len(rows), self.images.side, shuffle)
+                self._epoch(epoch, bounds, given, hook, total)
+        except ValueError as error:
+            raise _single_value(error, seed_address) from error
+        steps = epochs * len(bounds)
+        if not self._frozen:
+            self.flat.count_steps(steps)
+        examples = epochs * len(rows)
+        loss = self._checked(total, seed_address) / max(examples, 1)
+        return LocalResult(
+            examples=examples,
+            steps=steps,
+            loss=loss,
+            seconds=time.perf_counter() - started,
+            optimizer_state=self.optimizer.state,
+        )
+
+    def predict(self, images: NDArray[np.uint8] | Tensor) -> NDArray[np.float32]:
+        """(n, h, w) uint8 → (n, o) scores of the model as it stands, fp32, on the CPU."""
+        self._enter("eval")
+        store = ImageStore(images, self.flat.device)
+        rows = torch.arange(len(store))
+        while True:
+            try:
+                return self._scores(store, rows)
+            except torch.OutOfMemoryError:
+                if self._largest <= store.side**2:
+                    raise
+                self._largest //= 2
+
+    def recalibrate(self, rows: NDArray[np.int64], batch_size: int | None = 64) -> None:
+        """Sets running statistics to their mean over one pass of ``rows``, without gradients.
+
+        Every batch counts alike (``momentum=None`` of torch). Parameters stay as they are.
+        """
+        if not self._norms:
+            return
+        self._enter("train")
+        for norm in self._norms:
+            norm.train()
+        momenta = [norm.momentum for norm in self._norms]
+        bounds = batch_bounds(len(rows), batch_size)
+        inputs = batches(
+            self.images, torch.from_numpy(rows), bounds, normalisation=self._normalisation
+        )
+        try:
+            with torch.no_grad():
+                for number, batch in enumerate(inputs, start=1):
+                    for norm in self._norms:
+                        norm.momentum = 1.0 / number
+                    self._step.forward(batch)
+        finally:
+            for norm, momentum in zip(self._norms, momenta, strict=True):
+                norm.momentum = momentum
+            self._mode = None
+        self.flat.counters_flat.fill_(len(bounds))
+
+    def _epoch(
+        self,
+        rows: Tensor,
+        bounds: list[tuple[int, int]],
+        given: augment.Draw | None,
+        hook: Hook | None,
+        total: Tensor,
+    ) -> None:
+        """One pass in the order given; adds each batch's loss times its images to ``total``."""
+        targets = self.targets.index_select(0, rows.to(self.flat.device, non_blocking=True))
+        inputs = batches(
+            self.images, rows, bounds, augmentation=given, normalisation=self._normalisation
+        )
+        for (start, stop), batch in zip(bounds, inputs, strict=True):
+            total.add_(self._step(batch, targets[start:stop], hook), alpha=stop - start)
+
+    def _scores(self, store: ImageStore, rows: Tensor) -> NDArray[np.float32]:
+        bounds = batch_bounds(len(store), max(1, self._largest // store.side**2))
+        with torch.inference_mode():
+            parts = [
+                self.task.scores(self._step.forward(batch))
+                for batch in batches(store, rows, bounds, normalisation=self._normalisation)
+            ]
+            return torch.cat(parts).float().cpu().numpy()
+
+    def _enter(self, mode: str) -> None:
+        """Training or evaluation mode; walking a deep network's modules once, not each time."""
+        if mode == self._mode:
+            return
+        self.flat.module.train(mode == "train")
+        if self._frozen:
+            for norm in self._norms:
+                norm.eval()
+        self._mode = mode
+
+    def _seed_layers(self, seed_address: tuple[int, int, int]) -> None:
+        """Seeds torch's global generators, which dropout and stochastic depth draw from."""
+        seed, round_, client = seed_address
+        key = address(seed, "layers", round_, client)
+        torch.default_generator.manual_seed(key)
+        if self.flat.device.type == "cuda":
+            torch.cuda.manual_seed(key)
+
+    def _checked(self, total: Tensor, seed_address: tuple[int, int, int]) -> float:
+        """The summed loss as a number: the only time the device is waited for."""
+        flat = self.flat
+        extremes = [*torch.aminmax(flat.parameters_flat)]
+        if flat.buffers_flat.numel():
+            extremes += torch.aminmax(flat.buffers_flat)
+        values = torch.stack([total, *extremes]).tolist()
+        if all(map(math.isfinite, values)):
+            return values[0]
+        _, round_, client = seed_address
+        raise NonFiniteError(
+            "training gave a number that is not finite",
+            where=f"round {round_}, client {client}",
+            found=f"NaN or infinity in {flat.first_non_finite() or 'the loss'}",
+            mend="lower the optimizer's lr, or set 'precision: fp32'",
+        )
+
+
+def _generators(
+    seed_address: tuple[int, int, int],
+) -> tuple[np.random.Generator, np.random.Generator]:
+    """The generators of the batches' order and of the augmentation."""
+    seed, round_, client = seed_address
+    return generator(seed, "batches", round_, client), generator(seed, "augment", round_, client)
+
+
+def _single_value(error: ValueError, seed_address: tuple[int, int, int]) -> Exception:
+    """torch's complaint about a batch of one, as an error for people; others pass as they are."""
+    if "more than 1 value per channel" not in str(error):
+        return error
+    _, round_, client = seed_address
+    return ScenarioFailed(
+        "batch normalisation cannot train on a single value per channel",
+        where=f"round {round_}, client {client}",
+        found=str(error),
+        mend="set 'buffers: groupnorm', a larger batch_size or image_size, or larger clients",
+    )
