@@ -68,7 +68,4 @@ def run(
     )
     outcome = execute(options)
     print_summary(outcome, against=against, as_json=as_json)
-    if outcome.interrupted:
-        raise typer.Exit(130)
-    if outcome.failures:
-        raise typer.Exit(3)
+    raise typer.Exit(outcome.exit_code)

@@ -16,12 +16,12 @@ from bench.results.run import Run, load_run
 from bench.runs.material import Material, prepare
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, reporter
-from bench.runs.source import Source, find_source, open_tree
-from bench.suites.suite import load_suite
+from bench.runs.source import Source, find_source, open_tree, read_if_there
+from bench.suites.suite import Planned, Suite, load_suite
 
 if TYPE_CHECKING:
     from bench.data.split import Tree
-    from bench.training.device import Device
+    from bench.runs.hardware import Hardware
 
 PHANTOM_PROFILE = "phantom"
 TRACEBACK_FILE = "traceback.txt"
@@ -49,6 +49,7 @@ class Failure:
 
     name: str
     message: str
+    exit_code: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +63,55 @@ class Outcome:
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def exit_code(self) -> int:
+        """130 after an interrupt; 3 where a scenario failed; 2 where only its input was wrong."""
+        if self.interrupted:
+            return 130
+        return max((failure.exit_code for failure in self.failures), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What a suite would do."""
+
+    suite: str
+    items: list[Item]
+    notes: tuple[str, ...]
+
+
+def look_ahead(options: Options) -> Ahead:
+    """Every scenario with its state and cost; generates, decodes and trains nothing.
+
+    Raises BenchError where the suite or the data is wrong.
+    """
+    suite = load_suite(options.suite)
+    source = find_source(options.data)
+    tree = read_if_there(source)
+    synthetic = source.is_phantom or (tree is not None and tree.synthetic)
+    scenarios = _scenarios(suite, options, synthetic=synthetic)
+    notes = [f"data: {source.reason}"] if tree is None else _notes(source, tree)
+    if tree is None:
+        notes.append("the phantom has not been generated yet, so nothing of it can be done")
+    items = plan(suite.name, scenarios, options.results, tree)
+    return Ahead(suite=suite.name, items=items, notes=tuple(notes))
+
+
+def _scenarios(suite: Suite, options: Options, *, synthetic: bool) -> list[Planned]:
+    scenarios = suite.scenarios(
+        overrides=options.overrides,
+        select=options.select,
+        profile=PHANTOM_PROFILE if synthetic else None,
+    )
+    if not scenarios:
+        raise UsageError(
+            "no scenario is left",
+            where=options.suite,
+            found=f"-k {options.select}" if options.select else "an empty suite",
+            mend="`bench plan` without -k lists the scenarios and their values",
+        )
+    return scenarios
+
 
 def execute(options: Options) -> Outcome:
     """Runs every scenario of the suite that is not done.
@@ -73,17 +123,7 @@ def execute(options: Options) -> Outcome:
     source = find_source(options.data)
     with reporter(quiet=options.quiet) as report:
         tree = open_tree(source, lambda done, total: report.progress("phantom", done, total))
-        profile = PHANTOM_PROFILE if tree.synthetic else None
-        scenarios = suite.scenarios(
-            overrides=options.overrides, select=options.select, profile=profile
-        )
-        if not scenarios:
-            raise UsageError(
-                "no scenario is left to run",
-                where=options.suite,
-                found=f"-k {options.select}" if options.select else "an empty suite",
-                mend="`bench plan` lists the scenarios and their values",
-            )
+        scenarios = _scenarios(suite, options, synthetic=tree.synthetic)
         items = plan(suite.name, scenarios, options.results, tree)
         outcome = Outcome(suite=suite.name, notes=_notes(source, tree))
         for note in outcome.notes:
@@ -113,7 +153,7 @@ class _Suite:
         self.report = report
         self.outcome = outcome
         self._materials: dict[int, Material] = {}
-        self._device: Device | None = None
+        self._hardware: Hardware | None = None
 
     def run(self, items: Sequence[Item]) -> None:
         """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
@@ -143,7 +183,7 @@ class _Suite:
                 suite=self.outcome.suite,
                 material=material,
                 folder=folder,
-                device=self._open_device(),
+                hardware=self._open_hardware(),
                 reporter=self.report,
                 number=number,
             )
@@ -156,8 +196,11 @@ class _Suite:
 
     def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
         """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
+        known = isinstance(error, BenchError)
         message = error.message() if isinstance(error, BenchError) else _surprise(folder, error)
-        self.outcome.failures.append(Failure(name=item.planned.name, message=message))
+        code = 2 if known and error.exit_code == 2 else 3  # type: ignore[attr-defined]
+        failure = Failure(name=item.planned.name, message=message, exit_code=code)
+        self.outcome.failures.append(failure)
         self.report.failed(item.planned.name, message)
 
     def _material(self, size: int) -> Material:
@@ -178,12 +221,12 @@ class _Suite:
                     self.outcome.notes.append(note)
         return self._materials[size]
 
-    def _open_device(self) -> Device:
-        from bench.training.device import open_device
+    def _open_hardware(self) -> Hardware:
+        from bench.runs.hardware import Hardware
 
-        if self._device is None:
-            self._device = open_device(self.options.device)
-        return self._device
+        if self._hardware is None:
+            self._hardware = Hardware.open(self.options.device)
+        return self._hardware
 
 
 def _surprise(folder: Path, error: Exception) -> str:

@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.training.device import Device
+    import torch
+
+    from bench.training.device import Precision
 
 CHECKPOINT_SECONDS = 5.0
 """A kill loses at most this much training, and rounds of milliseconds are not slowed by disks."""
@@ -17,8 +19,9 @@ YARDSTICK_SHARE = 0.05
 class Pace:
     """Keeps the clocks of one scenario."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: torch.device, precision: Precision) -> None:
         self._device = device
+        self._precision = precision
         self._checkpointed = time.monotonic()
         self._trained = 0.0
         self._measured = 0.0
@@ -43,7 +46,7 @@ class Pace:
         if self._measured + self._cost > YARDSTICK_SHARE * self._trained:
             return None
         began = time.perf_counter()
-        speed = yardstick(self._device)
+        speed = yardstick(self._device, self._precision)
         self._cost = time.perf_counter() - began
         self._measured += self._cost
         return round(speed, 3)

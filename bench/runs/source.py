@@ -62,3 +62,12 @@ def open_tree(source: Source, progress: Callable[[int, int], None] | None = None
     from bench.data.phantom import embedded_phantom
 
     return read_tree(embedded_phantom(progress))
+
+
+def read_if_there(source: Source) -> Tree | None:
+    """The source's tree, or None for a phantom that has not been generated."""
+    from bench.data.chexpert import read_tree
+    from bench.data.phantom import embedded_phantom_folder
+
+    root = source.root if source.root is not None else embedded_phantom_folder()
+    return read_tree(root) if root.is_dir() else None

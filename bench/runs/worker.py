@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.environment import git_state, machine, versions
+from bench.environment import git_state
 from bench.results.ownership import owned
 from bench.results.rounds import RoundLog
 from bench.results.run import (
@@ -24,17 +24,17 @@ from bench.results.run import (
     scores_file,
 )
 from bench.runs import checkpoint
-from bench.runs.assembly import Assembly, assemble
+from bench.runs.assembly import Assembly
 from bench.runs.evaluation import metrics_of, score_members, summary_of
 from bench.runs.pace import Pace
 from bench.runs.plan import phases, total_rounds
 from bench.suites.scenario import SEMANTICS
 
 if TYPE_CHECKING:
+    from bench.runs.hardware import Hardware
     from bench.runs.material import Labelled, Material
     from bench.runs.reporting import Reporter
     from bench.suites.suite import Planned
-    from bench.training.device import Device
 
 
 def run_scenario(
@@ -43,7 +43,7 @@ def run_scenario(
     suite: str,
     material: Material,
     folder: Path,
-    device: Device,
+    hardware: Hardware,
     reporter: Reporter,
     number: int,
 ) -> Run:
@@ -56,8 +56,8 @@ def run_scenario(
         started = checkpoint.load(folder / STATE_FILE)
         first = 1 if started is None else started.round + 1
         reporter.scenario(number, planned.name, first, total_rounds(planned.scenario))
-        assembly = assemble(planned.scenario, material, device, folder / CLIENTS_FOLDER, started)
-        run = _open(planned, suite, material, folder, device, owner, assembly)
+        assembly = Assembly(planned.scenario, material, hardware, folder / CLIENTS_FOLDER, started)
+        run = _open(planned, suite, material, folder, hardware, owner, assembly)
         run.write()
         try:
             return _Work(run, assembly, material, reporter).finish(first)
@@ -75,7 +75,7 @@ def _open(
     suite: str,
     material: Material,
     folder: Path,
-    device: Device,
+    hardware: Hardware,
     owner: Mapping[str, Any],
     assembly: Assembly,
 ) -> Run:
@@ -94,11 +94,7 @@ def _open(
         owner={**owner, "started": now},
         scenario=planned.scenario.row(),
         origin=dict(planned.origin),
-        environment={
-            "machine": machine(device.gpu_name),
-            "versions": versions(),
-            **device.record(planned.scenario.precision),
-        },
+        environment=hardware.record(planned.scenario),
         git=git_state(),
         data={**material.record(), "partition": assembly.partition_record()},
         timestamps={"started": started},
@@ -116,7 +112,7 @@ class _Work:
         self.material = material
         self.reporter = reporter
         self.scenario = assembly.scenario
-        self.pace = Pace(assembly.device)
+        self.pace = Pace(assembly.hardware.device, assembly.precision)
 
     def finish(self, first: int) -> Run:
         """Trains rounds ``first`` … last, scores the result and marks the run done."""

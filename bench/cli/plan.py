@@ -1,0 +1,137 @@
+"""``bench plan``: what a suite would do, before it does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.app import app
+from bench.cli.options import (
+    DataOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    OutputOption,
+    ResultsOption,
+    SelectOption,
+    SetOption,
+)
+
+if TYPE_CHECKING:
+    from bench.report.table import Table
+    from bench.runs.plan import Item
+
+
+@app.command()
+def plan(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    data: DataOption = None,
+    results: ResultsOption = Path("results"),
+    overrides: SetOption = None,
+    select: SelectOption = None,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Show every value and where it came from.")
+    ] = False,
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every scenario with its values, their origin, its state and an estimate of its cost."""
+    from bench.report.render import emit, render_many
+    from bench.runs.executor import Options, look_ahead
+
+    ahead = look_ahead(
+        Options(
+            suite=suite,
+            data=data,
+            results=results,
+            overrides=tuple(overrides or ()),
+            select=select,
+        )
+    )
+    tables = [scenario_table(ahead.suite, ahead.items, ahead.notes)]
+    if origins:
+        tables += [origin_table(item) for item in ahead.items]
+    emit(render_many(tables, "json" if as_json else form.value), output)
+
+
+def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:
+    """One row a scenario: the values that vary, its state and its cost."""
+    from bench.report.table import Column, Table
+    from bench.runs.plan import total_rounds
+    from bench.runs.reporting import duration
+
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        scenario = item.planned.scenario
+        rows.append(
+            {
+                "scenario": item.planned.name,
+                "status": item.status,
+                "rounds_done": item.rounds_done,
+                "rounds": total_rounds(scenario),
+                "training_images": item.cost.training_images,
+                "seconds": item.cost.seconds,
+                "folder": None if item.folder is None else str(item.folder),
+                "values": scenario.row(),
+                "origin": dict(item.planned.origin),
+            }
+        )
+    varying = _varying([row["values"] for row in rows])
+    for row in rows:
+        row |= {f"value:{key}": _short(row["values"][key]) for key in varying}
+    columns = (
+        Column(key="scenario", title="Scenario"),
+        *(Column(key=f"value:{key}", title=key) for key in varying),
+        Column(key="status", title="Status"),
+        Column(key="rounds", title="Rounds", align="right"),
+        Column(
+            key="training_images",
+            title="Images to train on",
+            write=lambda n: f"{n:,}",
+            align="right",
+            missing="unknown",
+        ),
+        Column(
+            key="seconds", title="Estimated time", write=duration, align="right", missing="unknown"
+        ),
+    )
+    return Table(title=f"Suite {suite}", columns=columns, rows=tuple(rows), notes=notes)
+
+
+def origin_table(item: Item) -> Table:
+    """Every value of one scenario and where it came from."""
+    from bench.report.table import Column, Table
+
+    rows = tuple(
+        {"key": key, "value": _short(value), "origin": item.planned.origin.get(key, "default")}
+        for key, value in item.planned.scenario.row().items()
+    )
+    columns = (
+        Column(key="key", title="Key"),
+        Column(key="value", title="Value"),
+        Column(key="origin", title="From"),
+    )
+    return Table(title=item.planned.name, columns=columns, rows=rows)
+
+
+def _varying(values: list[dict[str, Any]]) -> list[str]:
+    """The keys that do not have one value throughout, in the scenario's order."""
+    if not values:
+        return []
+    return [key for key in values[0] if any(v[key] != values[0][key] for v in values)]
+
+
+def _short(value: Any) -> str:
+    """A value as a cell: ``dirichlet(alpha=0.3)``; a mapping with one value throughout is that."""
+    if isinstance(value, dict):
+        if "name" in value:
+            inner = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
+            return f"{value['name']}({inner})" if inner else str(value["name"])
+        distinct = set(value.values())
+        return str(distinct.pop()) if len(distinct) == 1 else "per observation"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if len(value) < 4 else f"{len(value)} of them"
+    return "all" if value is None else str(value)

@@ -1,0 +1,166 @@
+"""Everything a scenario trains with, put together once: network, task, clients, federation.
+
+A scenario with self-trained observations (Irvin et al. 2019, section 3.4) is two trainings over the
+same clients: the first under U-Ignore; then each uncertain label becomes the probability that the
+first model gives it, and a new model is trained from the same initialisation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.federation.clients import ClientStore
+from bench.federation.engine import Federation
+from bench.federation.partitions import Partition, partition
+from bench.models.backbone import build
+from bench.models.flat import FlatModel
+from bench.results.atomic import replacing
+from bench.runs.checkpoint import Checkpoint
+from bench.training.tasks import task_for
+from bench.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bench.runs.hardware import Hardware
+    from bench.runs.material import Material
+    from bench.suites.scenario import Scenario
+
+TARGETS = "targets"
+FEDERATION = "federation/"
+
+
+class Assembly:
+    """A scenario ready to train: the engine, and the phase it is in."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        material: Material,
+        hardware: Hardware,
+        clients_folder: Path,
+        started: Checkpoint | None,
+    ) -> None:
+        self.scenario = scenario
+        self.hardware = hardware
+        self.precision = hardware.precision(scenario)
+        self._folder = clients_folder
+        self.partition = _divide(scenario, material)
+        self._task = task_for(scenario)
+        flat = FlatModel(_network(scenario, self._task.outputs), hardware.device)
+        self._initial = (flat.parameters_flat.clone(), flat.buffers_flat.clone())
+        self.trainer = Trainer(
+            scenario,
+            flat,
+            self._task,
+            material.train.images,
+            self._task.targets(_labels(scenario, material), scenario.seed),
+            hardware.device,
+            self.precision,
+        )
+        self._phase = 1 if started is None else self.phase_of(started.round)
+        self.federation = self._federation()
+        if started is not None:
+            self._restore(started)
+
+    def phase_of(self, number: int) -> int:
+        """1 for the first training's rounds, 2 for those of a second one."""
+        return 1 + (number - 1) // self.scenario.rounds
+
+    def enter_phase_of(self, number: int) -> None:
+        """Starts the second training where round ``number`` is its first."""
+        if self.phase_of(number) == self._phase:
+            return
+        self.trainer.set_targets(self._relabelled())
+        self.federation.discard()
+        flat = self.trainer.flat
+        flat.parameters_flat.copy_(self._initial[0])
+        flat.buffers_flat.copy_(self._initial[1])
+        flat.counters_flat.zero_()
+        self._phase = 2
+        self.federation = self._federation()
+
+    def _federation(self) -> Federation:
+        return Federation(
+            self.scenario, self.trainer, self.partition.clients, ClientStore(self._folder)
+        )
+
+    def _relabelled(self) -> Tensor:
+        """The training targets, self-trained cells filled in by the model of whoever holds them."""
+        probabilities = np.zeros(tuple(self.trainer.targets.shape), dtype=np.float32)
+        members = list(self.federation.models())
+        for index, (_, load) in enumerate(members):
+            load()
+            rows = self._rows_of(index, len(members))
+            images = self.trainer.images.host[rows]
+            probabilities[rows] = self.trainer.predict(images)
+        return self._task.relabel(self.trainer.targets, probabilities)
+
+    def _rows_of(self, member: int, members: int) -> NDArray[np.int64]:
+        """A client relabels its own images; a global model relabels everyone's."""
+        if members > 1:
+            return self.partition.clients[member]
+        return np.sort(np.concatenate(self.partition.clients))
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next round needs, by name."""
+        state = {FEDERATION + name: t for name, t in self.federation.state().items()}
+        if self._phase == 2:
+            state[TARGETS] = self.trainer.targets
+        return state
+
+    def _restore(self, started: Checkpoint) -> None:
+        if self._phase == 2:
+            self.trainer.set_targets(started.tensors[TARGETS])
+        prefix = len(FEDERATION)
+        self.federation.load_state(
+            {n[prefix:]: t for n, t in started.tensors.items() if n.startswith(FEDERATION)}
+        )
+
+    def partition_record(self) -> dict[str, Any]:
+        """What run.json keeps of the clients."""
+        return {
+            "fingerprint": self.partition.fingerprint,
+            "sizes": self.partition.sizes,
+            "description": self.partition.description,
+        }
+
+    def save_weights(self, path: Path) -> str:
+        """Replaces the weights file in one step and returns its SHA-256."""
+        from safetensors.torch import save_file
+
+        with replacing(path) as temporary:
+            save_file(self.federation.export(), temporary)
+            return hashlib.sha256(temporary.read_bytes()).hexdigest()
+
+
+def _divide(scenario: Scenario, material: Material) -> Partition:
+    """The clients' rows; a centralised run is divided too, so that its record can be compared."""
+    return partition(
+        scenario.partition,
+        material.train.split,
+        clients=scenario.clients,
+        seed=scenario.seed,
+    )
+
+
+def _network(scenario: Scenario, outputs: int) -> Any:
+    return build(
+        scenario.backbone,
+        outputs=outputs,
+        image_size=scenario.image_size,
+        pretrained=scenario.pretrained,
+        norm="group" if scenario.buffers == "groupnorm" else "batch",
+        seed=scenario.seed,
+    )
+
+
+def _labels(scenario: Scenario, material: Material) -> NDArray[np.float32]:
+    split = material.train.split
+    columns = [split.observations.index(name) for name in scenario.observations]
+    return split.labels[:, columns]
