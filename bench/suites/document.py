@@ -1,0 +1,269 @@
+"""Files people write: read with positions, and checked against a model with messages for people."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bench.errors import FileFormatError, SuiteError, Where, did_you_mean
+from bench.suites.nodes import Malformed, Node, parse
+
+Model = TypeVar("Model", bound=BaseModel)
+
+LONGEST_SHOWN = 60
+"""Characters of a value that a message quotes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The plain data of a file, and where each part of it stands."""
+
+    file: str
+    """The path as it was given."""
+    data: Any
+    """dict, list, str, int, float, bool or None, all the way down; every key is text."""
+    root: Node
+
+    def where(self, path: Sequence[str | int] = ()) -> Where:
+        """The place of the value at ``path``, or of the nearest part of it that exists."""
+        node = self.root
+        for part in path:
+            if part not in node.children:
+                break
+            node = node.children[part]
+        return Where(self.file, node.line, node.column)
+
+    def where_key(self, path: Sequence[str | int]) -> Where:
+        """The place of the key that ``path`` ends in; of the value where that is no key."""
+        node = self.root
+        for part in path[:-1]:
+            if part not in node.children:
+                return self.where(path)
+            node = node.children[part]
+        place = node.keys.get(str(path[-1])) if path else None
+        return self.where(path) if place is None else Where(self.file, *place)
+
+
+def load(path: str | Path, error: type[FileFormatError] = SuiteError) -> Document:
+    """Reads a YAML 1.2 file whose top is a mapping.
+
+    Raises ``error`` with ``file:line:col`` where the file cannot be read, is not UTF-8, is not
+    YAML, is empty, repeats a key or does not have a mapping at its top.
+    """
+    name = str(path)
+    document = read(_text(Path(path), error), name, error)
+    if not isinstance(document.data, dict):
+        raise error(
+            "the top of the file is not a mapping",
+            where=document.where(),
+            expected="lines of the form 'key: value'",
+            found=shown(document.data),
+        )
+    return document
+
+
+def read(text: str, name: str, error: type[FileFormatError] = SuiteError) -> Document:
+    """The same for text; ``name`` stands for the file in messages, and the top may be anything."""
+    try:
+        root = parse(text)
+    except Malformed as bad:
+        raise error(
+            bad.what,
+            where=Where(name, bad.line, bad.column),
+            expected=bad.expected,
+            found=bad.found,
+            mend=bad.mend,
+        ) from None
+    if root is None:
+        raise error("there is nothing in it", where=Where(name, 1, 1), expected="YAML 1.2")
+    return Document(file=name, data=root.value, root=root)
+
+
+def _text(path: Path, error: type[FileFormatError]) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise error("no such file", where=path) from None
+    except IsADirectoryError:
+        raise error("a folder, not a file", where=path, expected="a YAML file") from None
+    except OSError as reason:
+        raise error(
+            "the file cannot be read", where=path, found=reason.strerror or str(reason)
+        ) from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as bad:
+        before = raw[: bad.start]
+        column = len(before) - (before.rfind(b"\n") + 1) + 1
+        raise error(
+            "the file is not UTF-8 text",
+            where=Where(path, before.count(b"\n") + 1, column),
+            found=f"the byte 0x{raw[bad.start]:02X}",
+            mend="save the file as UTF-8",
+        ) from None
+
+
+def validate(
+    document: Document, model: type[Model], error: type[FileFormatError] = SuiteError
+) -> Model:
+    """The document as ``model``, or one ``error`` about the first place that is wrong.
+
+    Unknown keys at any depth come with the nearest known one; further problems are counted, with
+    their places.
+    """
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as invalid:
+        problems = sorted(
+            (_problem(document, model, details) for details in invalid.errors(include_url=False)),
+            key=lambda p: (p.where.line or 0, p.where.column or 0, p.mend is None),
+        )
+    first = problems[0]
+    rest = sorted({(p.where.line or 0) for p in problems[1:]})
+    what = first.what
+    if len(problems) > 1:
+        lines = ", ".join(map(str, rest[:5])) + (" …" if len(rest) > 5 else "")
+        what += f" (and {len(problems) - 1} more to mend, at line {lines})"
+    raise error(
+        what, where=first.where, expected=first.expected, found=first.found, mend=first.mend
+    ) from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: what kind it is, and the beginning of its text."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return f"a mapping with {_counted(len(value), 'key')}"
+    if isinstance(value, list):
+        return f"a list of {_counted(len(value), 'value')}"
+    text = repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    what: str
+    where: Where
+    expected: str | None = None
+    found: str | None = None
+    mend: str | None = None
+
+
+def _problem(document: Document, model: type[BaseModel], details: ErrorDetails) -> _Problem:
+    """One of pydantic's errors, in our words and at its place."""
+    path = _path(document, details["loc"])
+    name = ".".join(str(part) for part in path) or "the file"
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        key = str(details["loc"][-1])
+        known = _known_keys(model, details["loc"][:-1])
+        mend = did_you_mean(key, known)
+        inside = ".".join(str(part) for part in path[:-1])
+        return _Problem(
+            what=f"unknown key '{key}'" + (f" in {inside}" if inside else ""),
+            where=document.where_key(path),
+            expected="one of " + ", ".join(known),
+            mend=mend,
+        )
+    if kind == "missing":
+        missing = str(details["loc"][-1])
+        inside = "" if name == "the file" else f" in {name}"
+        return _Problem(
+            what=f"the key '{missing}' is missing{inside}",
+            where=document.where(path),
+            expected=f"a line '{missing}: …'",
+        )
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    options = re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+    value = details["input"]
+    if kind in ("value_error", "assertion_error"):
+        return _Problem(what=f"{name}: {message}", where=document.where(path))
+    return _Problem(
+        what=f"{name} is not what it must be",
+        where=document.where(path),
+        expected=message.removeprefix("Input should be ").removeprefix("a valid ").strip(),
+        found=shown(value),
+        mend=did_you_mean(value, options) if isinstance(value, str) else None,
+    )
+
+
+def _path(document: Document, loc: tuple[str | int, ...]) -> list[str | int]:
+    """The parts of ``loc`` that are in the document: pydantic adds the names of union members."""
+    node = document.root
+    path: list[str | int] = []
+    for part in loc:
+        if part in node.children:
+            node = node.children[part]
+            path.append(part)
+    return path
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that the models at ``loc`` take."""
+    at: list[Any] = [model]
+    for part in loc:
+        inner: list[Any] = []
+        for candidate in at:
+            inner += _step(candidate, part)
+        at = inner or at
+    known: dict[str, None] = {}
+    for candidate in at:
+        for found in _models(candidate):
+            for key, info in found.model_fields.items():
+                known[info.alias or key] = None
+    return list(known)
+
+
+def _step(annotation: Any, part: str | int) -> list[Any]:
+    """What can stand under ``part`` of a value of that type."""
+    found: list[Any] = []
+    for model in _models(annotation, deep=False):
+        for key, info in model.model_fields.items():
+            if part in (key, info.alias):
+                found.append(info.annotation)
+    for inner in _unwrapped(annotation):
+        origin, arguments = get_origin(inner), get_args(inner)
+        if origin in (list, tuple, set, frozenset) and isinstance(part, int):
+            one_for_all = len(arguments) == 1 or Ellipsis in arguments
+            found += arguments[:1] if one_for_all else arguments[part : part + 1]
+        elif isinstance(origin, type) and issubclass(origin, dict) and len(arguments) == 2:
+            found.append(arguments[1])
+        elif isinstance(origin, type) and arguments and not isinstance(part, int):
+            found.append(arguments[-1])
+    return found
+
+
+def _unwrapped(annotation: Any) -> Iterator[Any]:
+    """The members of a union, or the type itself, without ``Annotated``."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _unwrapped(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _unwrapped(member)
+    else:
+        yield annotation
+
+
+def _models(annotation: Any, *, deep: bool = True) -> Iterator[type[BaseModel]]:
+    """The pydantic models a type can be; with ``deep`` also the ones it contains."""
+    for inner in _unwrapped(annotation):
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield inner
+        elif deep:
+            for argument in get_args(inner):
+                yield from _models(argument)
