@@ -162,8 +162,8 @@ def _sizes(axes: Axes, report: PartitionReport, written: bool) -> None:
     if written:
         axes.set_xticks([])
         axes.text(0, 0, f"{report.images.sum():,}", va="center", fontsize=6, color=INK)
-        for row, number in zip(rows, report.images, strict=True):
-            axes.text(float(number), row, f" {number:,}", va="center", fontsize=6, color=INK)
+        for row, number in zip(rows.tolist(), report.images.tolist(), strict=True):
+            axes.text(number, row, f" {number:,}", va="center", fontsize=6, color=INK)
     else:
         axes.set_xticks([0, int(report.images.max())])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

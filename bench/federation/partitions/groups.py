@@ -30,9 +30,10 @@ def attribute(
     out evenly, so 1 is exact and 0 is IID. Patients without a value and groups of less than 1 %
     of the patients are always dealt out evenly.
 
-    Raises SuiteError where there are more groups than clients.
+    Raises SuiteError where there are more groups than clients, or all patients are alike.
     """
     known = units.attributes[by]
+    _check_varies(units, by, known)
     ranked = np.empty(len(units), dtype=np.int64)
     ranked[random.permutation(len(units))] = np.arange(len(units))
     free = ranked < round((1 - strictness) * len(units))
@@ -52,6 +53,19 @@ def attribute(
     return Draw(client=client, text=text)
 
 
+def _check_varies(units: Units, by: str, known: Attribute) -> None:
+    values = known.code[known.code >= 0] if isinstance(known, Groups) else known.value
+    distinct = np.unique(values[~np.isnan(values)])
+    if len(distinct) < 2:
+        what = known.names[0] if isinstance(known, Groups) and known.names else "the same or blank"
+        raise SuiteError(
+            f"{by} does not tell {units.noun}s apart",
+            expected=f"two or more values of {by} among the {units.noun}s",
+            found=f"all {len(units):,} are {what}",
+            mend="go by another attribute",
+        )
+
+
 def _only(order: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return order[mask[order]]
 
@@ -68,15 +82,19 @@ def _grouped(
     number = np.bincount(known.code[known.code >= 0], minlength=len(known.names))
     kept = np.flatnonzero(number >= NEGLIGIBLE * len(units))
     unplaced = ~np.isin(known.code, kept)
-    if len(kept) == 0 or len(kept) > clients:
-        names = ", ".join(f"{known.names[g]} ({number[g]:,})" for g in kept) or "none"
+    if len(kept) < 2:
         raise SuiteError(
-            f"the groups of {by} cannot be told apart with {clients} clients",
-            expected=f"at least {max(len(kept), 1)} clients" if len(kept) else "two groups or more",
-            found=f"{len(kept)} groups: {names}",
-            mend=f"raise clients to {len(kept)}"
-            if len(kept)
-            else f"use another attribute than {by}",
+            f"{by} has no two groups of {NEGLIGIBLE:.0%} of the {units.noun}s or more",
+            expected="groups large enough to be clients",
+            found=f"{len(known.names)} groups, the largest of {number.max():,} {units.noun}s",
+            mend="go by another attribute, or use 'natural' for one client per value",
+        )
+    if len(kept) > clients:
+        raise SuiteError(
+            f"{clients} clients are too few for the groups of {by}",
+            expected=f"at least {len(kept)} clients",
+            found=", ".join(f"{known.names[g]} ({number[g]:,} {units.noun}s)" for g in kept),
+            mend=f"raise clients to {len(kept)}",
         )
     share = 1 + apportion(clients - len(kept), _excess(number[kept], clients))
     first = np.cumsum(share) - share

@@ -174,7 +174,7 @@ def balanced_mixes(
     targets = np.zeros((clients, len(runs)), dtype=np.int64)
     sizes = apportion(units.images, np.ones(clients))
     for i in random.permutation(clients):
-        targets[i] = _take(int(sizes[i]), random.dirichlet(mix), left)
+        targets[i] = _take(int(sizes[i]), mix, left, random)
         left -= targets[i]
     client = np.empty(len(units), dtype=np.int64)
     for column, members in enumerate(runs):
@@ -182,16 +182,21 @@ def balanced_mixes(
     return client
 
 
-def _take(size: int, share: NDArray[np.float64], left: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(k,) ``size`` images by ``share`` (k,), none beyond what is ``left`` (k,)."""
+def _take(
+    size: int, mix: NDArray[np.float64], left: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """(k,) ``size`` images in shares from Dir(``mix``), none beyond what is ``left`` (k,)."""
     taken = np.zeros_like(left)
+    share = random.dirichlet(mix)
     while (missing := size - int(taken.sum())) > 0:
         room = left - taken
-        live = np.where(room > 0, share, 0.0)
-        if live.sum() <= 0:
-            # All of the mix has run out: what is left is taken as it is left.
-            live = room.astype(np.float64)
-        taken += np.minimum(apportion(missing, live), room)
+        live = room > 0
+        share = np.where(live, share, 0.0)
+        if share.sum() <= 0:
+            # For a small alpha the other shares are too small to be told from 0. What is left of
+            # a Dirichlet vector, scaled to sum to 1, is itself one over the keys that are left.
+            share[live] = random.dirichlet(mix[live])
+        taken += np.minimum(apportion(missing, share), room)
     return taken
 
 
