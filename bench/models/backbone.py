@@ -115,13 +115,32 @@ def _timm(
     if pretrained:
         _download(name, timm.get_pretrained_cfg(name))
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        module = timm.create_model(name, pretrained=pretrained, **options)
+        _try(module, outputs, in_channels, image_size)
     except Exception as error:  # timm raises what it likes; each means no network
         raise UsageError(
             f"timm cannot build '{name}' for {image_size}×{image_size} images",
             found=_first_line(error),
             mend="choose an image_size it can take (often a multiple of 32) or another backbone",
         ) from error
+    return module
+
+
+def _try(module: nn.Module, outputs: int, in_channels: int, image_size: int) -> None:
+    """One image through the network: many can be built for sizes they cannot take.
+
+    Raises whatever the network raises, or ValueError where it gives something else than logits or
+    cuts the image into no patches at all.
+    """
+    patches = getattr(getattr(module, "patch_embed", None), "num_patches", None)
+    if patches == 0:
+        raise ValueError("the image is smaller than one patch")
+    module.eval()
+    with torch.inference_mode():
+        logits = module(torch.zeros(1, in_channels, image_size, image_size))
+    module.train()
+    if not isinstance(logits, Tensor) or logits.shape != (1, outputs):
+        raise ValueError(f"the network gives no (n, {outputs}) logits")
 
 
 def _download(name: str, configuration: Any) -> None:

@@ -1,0 +1,182 @@
+"""Backbones: parameter counts, seeds, weights files, normalisation layers, errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bench.errors import UsageError
+from bench.models.backbone import Classifier, build
+from bench.models.normalisation import groups_for, to_group_norm
+from bench.models.pretrained import PretrainedWarning, load_weights, normalised_names
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("2nn", 199_210), ("mcmahan-cnn", 1_663_370)])
+def test_mcmahan_networks_have_the_papers_parameters(name, parameters):
+    module = build(name, outputs=10, image_size=28, seed=0)
+    assert count(module) == parameters
+    assert module(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_densenet121_with_one_channel_and_14_outputs():
+    module = build("densenet121", outputs=14, image_size=64, seed=0)
+    # 6,953,856 of the features with three input channels (He et al.'s DenseNet release), less the
+    # two channels of the 64 7×7 filters, plus the classifier.
+    assert count(module) == 6_953_856 - 2 * 64 * 49 + 1024 * 14 + 14
+    assert isinstance(module.classifier, Classifier)
+
+
+def test_initialisation_is_a_function_of_the_seed_and_disturbs_no_generator():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    first = build("2nn", outputs=10, image_size=28, seed=1)
+    assert torch.equal(torch.rand(1), expected)
+    again = build("2nn", outputs=10, image_size=28, seed=1)
+    other = build("2nn", outputs=10, image_size=28, seed=2)
+    assert torch.equal(first.hidden1.weight, again.hidden1.weight)
+    assert not torch.equal(first.hidden1.weight, other.hidden1.weight)
+
+
+def test_a_transformer_takes_the_image_size_asked_for():
+    module = build("vit_tiny_patch16_224", outputs=3, image_size=48, seed=0)
+    assert module(torch.zeros(1, 1, 48, 48)).shape == (1, 3)
+
+
+def test_unknown_backbone_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'densenet121'"):
+        build("densent121", outputs=14, image_size=64, seed=0)
+
+
+def test_an_image_size_a_backbone_cannot_take_is_an_error():
+    with pytest.raises(UsageError, match="takes 28×28"):
+        build("2nn", outputs=10, image_size=32, seed=0)
+    with pytest.raises(UsageError, match="timm cannot build 'vit_tiny_patch16_224' for 8×8"):
+        build("vit_tiny_patch16_224", outputs=2, image_size=8, seed=0)
+
+
+def test_hub_weights_that_cannot_be_had_are_an_error(monkeypatch):
+    import huggingface_hub
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(UsageError, match="could not be had") as caught:
+        build("densenet121", outputs=14, image_size=64, pretrained=True, seed=0)
+    assert caught.value.exit_code == 2
+    with pytest.raises(UsageError, match="no pretrained weights are published"):
+        build("2nn", outputs=10, image_size=28, pretrained=True, seed=0)
+
+
+def test_local_weights_load_with_another_head_and_three_channels(tmp_path):
+    source = build("resnet10t", outputs=5, in_channels=3, image_size=32, seed=1)
+    state = {k: v.contiguous() for k, v in source.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.warns(PretrainedWarning, match=r"fc\.weight is 5×512, not 14×512"):
+        module = build(
+            "resnet10t",
+            outputs=14,
+            image_size=32,
+            pretrained=str(tmp_path / "w.safetensors"),
+            seed=2,
+        )
+    grey = source.conv1[0].weight.sum(1, keepdim=True)
+    torch.testing.assert_close(module.conv1[0].weight, grey)
+    assert torch.equal(module.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
+    fresh = build("resnet10t", outputs=14, image_size=32, seed=2)
+    assert torch.equal(module.fc.weight, fresh.fc.weight)
+
+
+def test_local_weights_with_the_same_head_load_whole(tmp_path):
+    source = build("2nn", outputs=4, image_size=28, seed=1)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module = build(
+            "2nn", outputs=4, image_size=28, pretrained=str(tmp_path / "w.safetensors"), seed=2
+        )
+    assert torch.equal(module.classifier.weight, source.classifier.weight)
+
+
+def test_weights_files_that_cannot_serve(tmp_path):
+    module = build("2nn", outputs=4, image_size=28, seed=0)
+    with pytest.raises(UsageError, match="does not exist"):
+        load_weights(module, tmp_path / "absent.safetensors", head="classifier")
+    (tmp_path / "text.safetensors").write_text("weights, honestly")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_weights(module, tmp_path / "text.safetensors", head="classifier")
+    save_file({"conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    before = module.hidden1.weight.clone()
+    with pytest.raises(UsageError, match=r"4 of 6 tensors(.|\n)*hidden1.weight is absent"):
+        load_weights(module, tmp_path / "other.safetensors", head="classifier")
+    assert torch.equal(module.hidden1.weight, before)
+
+
+def test_torchvision_names_of_densenet_are_translated():
+    names = normalised_names(
+        ["features.denseblock1.denselayer2.norm.1.weight", "features.norm0.bias"]
+    )
+    assert list(names.values()) == [
+        "features.denseblock1.denselayer2.norm1.weight",
+        "features.norm0.bias",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(1, 1), (2, 1), (3, 1), (32, 16), (48, 24), (64, 32), (1024, 32), (7, 1)],
+)
+def test_group_rule(channels, groups):
+    assert groups_for(channels) == groups
+
+
+def test_group_normalisation_leaves_no_running_statistics():
+    module = build("densenet121", outputs=2, image_size=32, norm="group", seed=0)
+    assert not list(module.buffers())
+    assert count(module) == count(build("densenet121", outputs=2, image_size=32, seed=0))
+
+
+def test_group_normalisation_keeps_the_fused_activation():
+    from timm.layers import BatchNormAct2d
+
+    network = nn.Sequential(BatchNormAct2d(4))
+    to_group_norm(network)
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(network(x), torch.relu(nn.functional.group_norm(x, 2)))
+
+
+def test_the_classifier_computes_in_fp32_under_autocast():
+    layer = Classifier(8, 3)
+    x = torch.randn(5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.float32
+    assert torch.equal(y, layer(x))
+
+
+def test_imports_cost_no_more_than_needed():
+    code = """
+import sys
+import bench.training.trainer, bench.training.tasks, bench.training.device
+import bench.training.yardstick
+from bench.models.backbone import build
+from bench.models.flat import FlatModel
+from bench.training.optimizers import Adam
+flat = FlatModel(build("2nn", outputs=10, image_size=28, seed=0), "cpu")
+Adam(flat.parameters_flat, lr=0.1).step(flat.parameters_flat, flat.gradients_flat)
+heavy = {"torch._dynamo", "torchvision", "timm", "sklearn", "pandas"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
