@@ -105,6 +105,8 @@ def batch_bounds(examples: int, batch_size: int | None) -> list[tuple[int, int]]
     The last, partial batch is kept. If it would hold one image only, that image joins the batch
     before it: batch normalisation needs two values. (Batches of one that were asked for stay.)
     """
+    if examples == 0:
+        return []
     size = examples if batch_size is None else batch_size
     starts = list(range(0, examples, size))
     if size > 1 and len(starts) > 1 and examples - starts[-1] == 1:
