@@ -1,1 +1,2 @@
 """Importing this registers every command."""
+import bench.cli.partition  # noqa: F401

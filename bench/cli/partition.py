@@ -1,0 +1,149 @@
+"""``bench partition``: who would hold what in the federations of a suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.app import app
+from bench.cli.options import (
+    DataOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    OutputOption,
+    SelectOption,
+    SetOption,
+)
+
+if TYPE_CHECKING:
+    from bench.data.split import Tree
+    from bench.federation.partitions import PartitionReport
+    from bench.suites.suite import Planned
+
+NAMED_SCENARIOS = 5
+"""So many scenarios of a partition are named; of more, the first of them and their number."""
+
+
+@app.command()
+def partition(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    data: DataOption = None,
+    overrides: SetOption = None,
+    select: SelectOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", help="Draw each partition as a heat map; .png, .svg or .pdf.", dir_okay=False
+        ),
+    ] = None,
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a suite divides the training patients among clients; images are not read.
+
+    Scenarios that divide them in the same way are shown once.
+    """
+    from bench.report.heatmap import draw_partition
+    from bench.report.partition_table import client_table, partition_tables
+    from bench.report.render import emit, render_many
+    from bench.runs.source import find_source, open_tree
+    from bench.suites.suite import load_suite
+
+    loaded = load_suite(suite)
+    tree = open_tree(find_source(data))
+    planned = loaded.scenarios(
+        overrides=tuple(overrides or ()),
+        select=select,
+        profile="phantom" if tree.synthetic else None,
+    )
+    groups = _distinct(planned, suite, select)
+    reports = [_report(members[0], tree) for members in groups]
+    if as_json or form in (Format.json, Format.csv):
+        entries = [(_which(m), r) for m, r in zip(groups, reports, strict=True)]
+        tables = [client_table(entries, synthetic=tree.synthetic)]
+    else:
+        tables = [
+            table
+            for members, report in zip(groups, reports, strict=True)
+            for table in partition_tables(
+                report,
+                title=f"{tree.name}: {_title(members[0])}",
+                notes=(_scenarios(members),),
+                synthetic=tree.synthetic,
+            )
+        ]
+    emit(render_many(tables, "json" if as_json else form.value), output)
+    if plot is not None:
+        files = _files(plot, len(reports))
+        for report, file in zip(reports, files, strict=True):
+            draw_partition(report, file, title=tree.name, synthetic=tree.synthetic)
+            typer.echo(f"drew {file}", err=True)
+
+
+def _distinct(planned: list[Planned], suite: str, select: str | None) -> list[list[Planned]]:
+    """Scenarios grouped by everything that decides a partition, in the order of the suite."""
+    from bench.errors import UsageError
+
+    if not planned:
+        raise UsageError(
+            "no scenario is left",
+            where=suite,
+            found="an empty suite" if select is None else f"-k {select}",
+            mend="`bench plan` without -k lists the scenarios and their values",
+        )
+    groups: dict[Any, list[Planned]] = {}
+    for one in planned:
+        s = one.scenario
+        groups.setdefault((s.partition, s.clients, s.seed), []).append(one)
+    return list(groups.values())
+
+
+def _report(planned: Planned, tree: Tree) -> PartitionReport:
+    from bench.errors import SuiteError
+    from bench.federation.partitions import describe
+    from bench.federation.partitions import partition as divide
+
+    scenario, train = planned.scenario, tree.splits["train"]
+    try:
+        shared = divide(scenario.partition, train, clients=scenario.clients, seed=scenario.seed)
+    except SuiteError as error:
+        raise SuiteError(
+            error.what,
+            where=f"scenario {planned.name}",
+            expected=error.expected,
+            found=error.found,
+            mend=error.mend,
+        ) from error
+    return describe(shared, train)
+
+
+def _which(members: list[Planned]) -> dict[str, Any]:
+    scenario = members[0].scenario
+    return {
+        "partition": str(scenario.partition),
+        "clients": scenario.clients,
+        "seed": scenario.seed,
+        "scenarios": " ".join(one.name for one in members),
+    }
+
+
+def _title(planned: Planned) -> str:
+    s = planned.scenario
+    return f"{s.partition}, {s.clients} clients, seed {s.seed}"
+
+
+def _scenarios(members: list[Planned]) -> str:
+    names = ", ".join(one.name for one in members[:NAMED_SCENARIOS])
+    more = len(members) - NAMED_SCENARIOS
+    return f"scenarios: {names} and {more} more" if more > 0 else f"scenarios: {names}"
+
+
+def _files(plot: Path, number: int) -> list[Path]:
+    """``map.png``, or ``map-1.png``, ``map-2.png``, … for more than one partition."""
+    if number == 1:
+        return [plot]
+    return [plot.with_name(f"{plot.stem}-{i}{plot.suffix}") for i in range(1, number + 1)]
