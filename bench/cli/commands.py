@@ -1,2 +1,3 @@
 """Importing this registers every command."""
+
 import bench.cli.partition  # noqa: F401
