@@ -20,6 +20,11 @@ from bench.scoring.delong import influence
 from bench.scoring.intervals import Interval, has_variance, z_value
 
 
+ROUNDING = 1e-12
+"""A difference at or below this is none: averaging the members of one ranking leaves 1e-16, while
+one pair changing places among 200,000 studies moves an AUROC by 1e-10."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """The difference a - b of two AUROCs (or of two means of AUROCs)."""
@@ -57,7 +62,7 @@ def difference_test(
         p = min(1.0, 2.0 * NormalDist().cdf(-abs(difference) / error))
         half = z_value(confidence) * error
         ci = (difference - half, difference + half)
-    elif difference == 0.0:
+    elif abs(difference) <= ROUNDING:
         error, p, ci = 0.0, 1.0, (0.0, 0.0)
     else:
         error, undefined = 0.0, "DeLong's variance of the difference is zero"

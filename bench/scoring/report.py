@@ -203,9 +203,9 @@ def _mean_interval(
     confidence: float,
 ) -> Interval:
     variance = mean_variance(parts, over, confidence)
-    if method == "logit" and not 0.0 < mean < 1.0:
-        # Every task stands at 0, or every one at 1: a logit has no centre there, so the widths of
-        # their Newcombe intervals speak alone, to the one side that is left.
+    if not 0.0 < mean < 1.0:
+        # Every task stands at 0, or every one at 1. There is one side left, and the widths of
+        # their Newcombe intervals lie on it.
         width = 2.0 * z_value(confidence) * math.sqrt(variance)
         return (max(0.0, 1.0 - width), 1.0) if mean == 1.0 else (0.0, min(1.0, width))
     return interval(mean, variance, method, confidence)

@@ -1,0 +1,399 @@
+"""Predictions matched with truth: the same studies and conditions, nothing left out unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import PredictionError, UsageError, did_you_mean
+from bench.scoring.auroc import Array
+from bench.scoring.score_file import ScoreFile, normal_name, read_score_file
+from bench.scoring.studies import StudyScores
+from bench.scoring.views import combine_views, without_frontal
+
+Uncertain = Literal["fail", "ignore", "zeros", "ones"]
+Level = Literal["study", "image"]
+
+SHOWN = 3
+"""How many ids a message names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How files are read where they leave a choice."""
+
+    views: str = "max"
+    level: Level = "study"
+    uncertain: Uncertain = "fail"
+    """What a -1 in the truth means; ``ignore`` leaves the study out of that condition."""
+    ignore_extra: bool = False
+    """Predictions for studies that the truth does not have are passed over, with a note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """The labels of u units: studies, or images where those are scored."""
+
+    file: ScoreFile
+    level: Level
+    units: NDArray[np.str_]
+    """(u,) keys, in the file's order."""
+    patients: NDArray[np.str_]
+    """(u,)"""
+    first: NDArray[np.int64]
+    """(u,) the file's first row of each unit."""
+    rules: Rules
+
+    def labels(self, name: str) -> Array:
+        """(u,) 0, 1 or NaN for one condition.
+
+        Raises PredictionError where a cell is neither 0, 1, blank nor an admitted -1, or where the
+        views of one study carry different labels.
+        """
+        file = self.file
+        values = file.numbers(name, blank=True)
+        heading = file.names[name]
+        uncertain = values == -1.0
+        if uncertain.any() and self.rules.uncertain == "fail":
+            row = int(np.flatnonzero(uncertain)[0])
+            raise PredictionError(
+                f"the truth of '{heading}' is uncertain (-1) for {int(uncertain.sum())} rows",
+                where=file.where(row),
+                expected="0, 1 or a blank cell",
+                found="-1",
+                mend="say what it means with --uncertain ignore, zeros or ones",
+            )
+        meaning = {"zeros": 0.0, "ones": 1.0}.get(self.rules.uncertain, np.nan)
+        values[uncertain] = meaning
+        odd = ~np.isnan(values) & (values != 0.0) & (values != 1.0)
+        if odd.any():
+            row = int(np.flatnonzero(odd)[0])
+            raise PredictionError(
+                f"a label of '{heading}' is neither 0 nor 1",
+                where=file.where(row),
+                expected="0, 1 or a blank cell",
+                found=f"{values[row]:g}",
+                mend="is this the file of predictions? the truth goes behind --truth",
+            )
+        return self._one_per_unit(heading, values)
+
+    def _one_per_unit(self, heading: str, values: Array) -> Array:
+        labels = values[self.first]
+        if len(self.first) == len(values):
+            return labels
+        of = _unit_of(self)
+        differ = ~((values == labels[of]) | (np.isnan(values) & np.isnan(labels[of])))
+        if differ.any():
+            row = int(np.flatnonzero(differ)[0])
+            raise PredictionError(
+                f"views of one study have different labels of '{heading}'",
+                where=self.file.where(row),
+                found=f"{values[row]:g} here, {labels[of[row]]:g} on line "
+                f"{self.file.lines[int(self.first[of[row]])]}",
+                mend="labels belong to the study; to score each image on its own, use "
+                "--level image",
+            )
+        return labels
+
+
+def _unit_of(truth: Truth) -> NDArray[np.int64]:
+    index = {unit: i for i, unit in enumerate(truth.units.tolist())}
+    return np.array([index[key.study] for key in truth.file.keys], dtype=np.int64)
+
+
+def read_truth(path: Path, rules: Rules) -> Truth:
+    """Reads the labels; raises PredictionError where the file is malformed."""
+    file = read_score_file(path)
+    # Images whose paths tell of no study are scored one by one.
+    grouped = any(key.study != key.unit for key in file.keys)
+    level: Level = "study"
+    if file.level == "image" and (rules.level == "image" or not grouped):
+        level = "image"
+    elif rules.level == "image":
+        raise PredictionError(
+            "the truth names studies, so images cannot be scored one by one",
+            where=path,
+            mend="leave --level image away",
+        )
+    first: dict[str, int] = {}
+    for row, key in enumerate(file.keys):
+        first.setdefault(key.unit if level == "image" else key.study, row)
+    rows = np.fromiter(first.values(), dtype=np.int64)
+    return Truth(
+        file=file,
+        level=level,
+        units=np.array(list(first)),
+        patients=np.array([file.keys[row].patient for row in rows.tolist()]),
+        first=rows,
+        rules=rules,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """The rows of a predictions file, in the form that combining views asks for."""
+
+    studies: NDArray[np.str_]
+    study: NDArray[np.int64]
+    view: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """One model's scores beside the truth, and what was passed over to get there."""
+
+    name: str
+    scored: StudyScores
+    notes: tuple[str, ...]
+
+
+def match(truth: Truth, paths: Sequence[Path], name: str) -> Matched:
+    """The scores of one model, or of an ensemble: the mean of several files, before any maximum.
+
+    Raises PredictionError where ids are missing or not known to the truth, where the files of an
+    ensemble differ in level or ids, where nothing is common, or where a cell is not a number.
+    """
+    files = [read_score_file(path) for path in paths]
+    wanted, notes = _conditions(truth, files)
+    row_maps = [_rows(files[0], file) for file in files[1:]]
+    columns = np.empty((len(files[0].keys), len(wanted)))
+    for c, condition in enumerate(wanted):
+        values = files[0].numbers(condition, blank=False)
+        for file, rows in zip(files[1:], row_maps, strict=True):
+            values = values + file.numbers(condition, blank=False)[rows]
+        columns[:, c] = values / len(files)
+    scores, more = _to_units(truth, files[0], columns)
+    labels = np.stack([truth.labels(condition) for condition in wanted], axis=1)
+    scored = StudyScores(
+        studies=truth.units,
+        patients=truth.patients,
+        observations=tuple(truth.file.names[condition] for condition in wanted),
+        labels=labels,
+        scores=scores[None],
+        members=(name,),
+    )
+    return Matched(name=name, scored=scored, notes=(*notes, *more))
+
+
+def _conditions(truth: Truth, files: Sequence[ScoreFile]) -> tuple[list[str], list[str]]:
+    """The conditions that the truth and every file have, in the truth's order, and notes."""
+    empty = {name for file in files for name in file.names if file.is_blank(name)}
+    predicted = [name for name in files[0].names if name not in empty]
+    shared = [name for name in predicted if all(name in file.names for file in files[1:])]
+    wanted = [name for name in truth.file.names if name in shared]
+    if not wanted:
+        near = [
+            f"'{files[0].names[name]}': {hint}"
+            for name in predicted
+            if (hint := did_you_mean(name, list(truth.file.names)))
+        ]
+        raise PredictionError(
+            "no condition is in both the predictions and the truth",
+            where=files[0].path,
+            expected=", ".join(truth.file.names.values()) or f"conditions in {truth.file.path}",
+            found=", ".join(files[0].names.values()) or "no column besides the id",
+            mend="; ".join(near[:SHOWN]) or None,
+        )
+    notes = []
+    headings = {name: text for file in files for name, text in file.names.items()}
+    only_predicted = [headings[n] for n in headings if n not in wanted and n not in empty]
+    if only_predicted:
+        notes.append(
+            "Predicted but not scored, as not in the truth or not in every file: "
+            f"{', '.join(only_predicted)}."
+        )
+    blank = [headings[name] for name in headings if name in empty]
+    if blank:
+        notes.append(f"Columns without any prediction: {', '.join(blank)}.")
+    return wanted, notes
+
+
+def _rows(first: ScoreFile, other: ScoreFile) -> NDArray[np.int64]:
+    """Where in ``other`` each row of ``first`` stands; both must have the same ids."""
+    at = {key.unit: row for row, key in enumerate(other.keys)}
+    missing = [row for row, key in enumerate(first.keys) if key.unit not in at]
+    if missing or len(first.keys) != len(other.keys):
+        raise PredictionError(
+            "the files of an ensemble are not about the same ids",
+            where=other.path,
+            expected=f"the {len(first.keys)} ids of {first.path}",
+            found=f"{len(other.keys)} ids, {len(first.keys) - len(missing)} of them common",
+            mend="give every file all ids, at the same level; to score each file on its own, "
+            "use --each",
+        )
+    return np.array([at[key.unit] for key in first.keys], dtype=np.int64)
+
+
+def _to_units(truth: Truth, file: ScoreFile, scores: Array) -> tuple[Array, list[str]]:
+    """Scores per row of the file → (u, o) per unit of the truth, with views combined."""
+    notes: list[str] = []
+    if truth.level == "image":
+        if file.level != "image":
+            raise PredictionError(
+                "the truth is about images and the predictions are about studies", where=file.path
+            )
+        index = {key.unit: row for row, key in enumerate(file.keys)}
+        rows = _find(truth, file, index, truth.units.tolist(), notes)
+        return scores[rows], notes
+    names: dict[str, int] = {}
+    study = np.array([names.setdefault(key.study, len(names)) for key in file.keys])
+    rows = _find(truth, file, names, truth.units.tolist(), notes)
+    if file.level == "study":
+        return scores[rows], notes
+    table = _Table(studies=np.array(list(names)), study=study, view=file.views)
+    notes += _check_views(truth, file, table, rows)
+    return np.asarray(combine_views(scores, table, truth.rules.views))[rows], notes
+
+
+def _find(
+    truth: Truth, file: ScoreFile, index: dict[str, int], units: list[str], notes: list[str]
+) -> NDArray[np.int64]:
+    """Where each unit of the truth stands; every one must, and no other may unless allowed."""
+    missing = [unit for unit in units if unit not in index]
+    if len(missing) == len(units):
+        raise PredictionError(
+            "no id is in both the predictions and the truth",
+            where=file.where(0),
+            expected=f"ids such as {units[0]!r} ({truth.file.path})",
+            found=repr(next(iter(index))),
+        )
+    if missing:
+        raise PredictionError(
+            f"{len(missing)} of the truth's {len(units)} {_plural(truth.level)} have no prediction",
+            where=file.path,
+            found=f"nothing for {_some(missing)}",
+            mend="predict them too, or take them out of the truth",
+        )
+    known = set(units)
+    extra = [unit for unit in index if unit not in known]
+    if extra and not truth.rules.ignore_extra:
+        row = next(i for i, key in enumerate(file.keys) if extra[0] in (key.unit, key.study))
+        raise PredictionError(
+            f"{len(extra)} {_plural(truth.level)} of the predictions are not in the truth",
+            where=file.where(row),
+            found=_some(extra),
+            mend="use --ignore-extra to pass them over, or check that both are of one split",
+        )
+    if extra:
+        notes.append(f"{len(extra)} {_plural(truth.level)} without truth were passed over.")
+    return np.array([index[unit] for unit in units], dtype=np.int64)
+
+
+def _check_views(
+    truth: Truth, file: ScoreFile, table: _Table, rows: NDArray[np.int64]
+) -> list[str]:
+    """That no view the truth lists is missing, and what ``frontal`` had to work with."""
+    frontal = truth.rules.views == "frontal"
+    if frontal and not (table.view == "Frontal").any():
+        raise PredictionError(
+            "no view is known to be frontal",
+            where=file.path,
+            expected="a column 'Frontal/Lateral', or paths such as view1_frontal.jpg",
+            mend="use --views max or mean",
+        )
+    if truth.file.level == "image":
+        _check_images(truth, file, frontal)
+    lacking = int(np.count_nonzero(without_frontal(table)[rows])) if frontal else 0
+    if lacking:
+        return [f"{lacking} studies have no frontal view and are scored by all of their views."]
+    return []
+
+
+def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
+    """That the images used are exactly the truth's: a study's score depends on each of them."""
+    needed, have = (
+        {
+            key.unit
+            for key, view in zip(one.keys, one.views.tolist(), strict=True)
+            if not frontal or view == "Frontal"
+        }
+        for one in (truth.file, file)
+    )
+    studies = {key.study for key in truth.file.keys}
+    missing = sorted(needed - {key.unit for key in file.keys})
+    extra = sorted(
+        key.unit
+        for key in file.keys
+        if key.unit in have and key.unit not in needed and key.study in studies
+    )
+    if missing:
+        raise PredictionError(
+            f"{len(missing)} of the truth's {len(needed)} images have no prediction",
+            where=file.path,
+            found=f"nothing for {_some(missing)}",
+            mend="predict every view: a study's score depends on all of them",
+        )
+    if extra:
+        raise PredictionError(
+            f"{len(extra)} images belong to studies of the truth, which does not list them",
+            where=file.path,
+            found=_some(extra),
+            mend="take them out, or use a truth with one row a study",
+        )
+
+
+def read_readers(folder: Path, truth: Truth, observations: Sequence[str]) -> dict[str, StudyScores]:
+    """The calls of every radiologist: one CSV each in ``folder``, named by its file.
+
+    Raises UsageError where the folder has no CSV, and PredictionError where a file is malformed, a
+    study is missing or a call is not 0 or 1. A condition that a radiologist did not read is left
+    out of that radiologist's calls.
+    """
+    paths = sorted(folder.glob("*.csv")) if folder.is_dir() else []
+    if not paths:
+        raise UsageError(
+            "there is no radiologist's file here",
+            where=folder,
+            expected="a folder with one CSV a radiologist: Study, then 0 or 1 per condition",
+        )
+    readers = {}
+    for path in paths:
+        file = read_score_file(path)
+        read = [o for o in observations if normal_name(o) in file.names]
+        calls = [_calls(file, normal_name(name)) for name in read]
+        if not calls:
+            raise PredictionError(
+                "the radiologist read none of the conditions that are scored",
+                where=path,
+                expected=", ".join(observations),
+                found=", ".join(file.names.values()) or "no column besides the id",
+            )
+        scores, _ = _to_units(truth, file, np.stack(calls, axis=1))
+        labels = np.stack([truth.labels(normal_name(name)) for name in read], axis=1)
+        readers[path.stem] = StudyScores(
+            studies=truth.units,
+            patients=truth.patients,
+            observations=tuple(read),
+            labels=labels,
+            scores=scores[None],
+            members=(path.stem,),
+        )
+    return readers
+
+
+def _calls(file: ScoreFile, name: str) -> Array:
+    calls = file.numbers(name, blank=False)
+    odd = (calls != 0.0) & (calls != 1.0)
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
+        raise PredictionError(
+            f"a radiologist's call of '{file.names[name]}' is neither 0 nor 1",
+            where=file.where(row),
+            expected="0 or 1",
+            found=f"{calls[row]:g}",
+        )
+    return calls
+
+
+def _plural(level: str) -> str:
+    return "images" if level == "image" else "studies"
+
+
+def _some(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:SHOWN])
+    return shown if len(ids) <= SHOWN else f"{shown} and {len(ids) - SHOWN} more"
