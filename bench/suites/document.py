@@ -14,11 +14,9 @@ from pydantic_core import ErrorDetails
 
 from bench.errors import FileFormatError, SuiteError, Where, did_you_mean
 from bench.suites.nodes import Malformed, Node, parse
+from bench.suites.wording import shown
 
 Model = TypeVar("Model", bound=BaseModel)
-
-LONGEST_SHOWN = 60
-"""Characters of a value that a message quotes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,24 +132,6 @@ def validate(
     raise error(
         what, where=first.where, expected=first.expected, found=first.found, mend=first.mend
     ) from None
-
-
-def shown(value: Any) -> str:
-    """A value as a message quotes it: what kind it is, and the beginning of its text."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return f"a mapping with {_counted(len(value), 'key')}"
-    if isinstance(value, list):
-        return f"a list of {_counted(len(value), 'value')}"
-    text = repr(value) if isinstance(value, str) else str(value)
-    if isinstance(value, bool):
-        text = text.lower()
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

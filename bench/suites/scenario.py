@@ -5,39 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
+
+from bench.suites.catalog import OPTIMIZERS, PARTITIONS, STRATEGIES
+from bench.suites.choice import Choice
+from bench.suites.family import Family
 
 SEMANTICS = 1
 """Raised when the same row would train differently; part of every scenario's identity."""
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A name with its parameters, such as ``{name: dirichlet, alpha: 0.3}``.
-
-    ``parameters`` are sorted pairs with every default filled in, so equal choices compare and hash
-    equal however they were written.
-    """
-
-    name: str
-    parameters: tuple[tuple[str, Any], ...] = ()
-
-    def __getitem__(self, key: str) -> Any:
-        for name, value in self.parameters:
-            if name == key:
-                return value
-        raise KeyError(f"{self.name} has no parameter {key!r}")
-
-    def row(self) -> dict[str, Any]:
-        """``{"name": …, parameter: value, …}`` as it is written in a suite."""
-        return {"name": self.name, **dict(self.parameters)}
-
-    def __str__(self) -> str:
-        if not self.parameters:
-            return self.name
-        inner = ", ".join(f"{k}={v}" for k, v in self.parameters)
-        return f"{self.name}({inner})"
+FAMILIES: dict[str, Family] = {
+    "strategy": STRATEGIES,
+    "partition": PARTITIONS,
+    "optimizer": OPTIMIZERS,
+}
+"""The fields that are a :class:`Choice`, and what can be chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +42,9 @@ class Scenario:
     """Side of the square network input, pixels."""
     augment: str = "none"
     """``none``, ``flip``, ``shift`` or ``flip+shift``, drawn on the device."""
-    strategy: Choice = field(default=Choice("fedavg"))
+    strategy: Choice = field(default=STRATEGIES.read("fedavg"))
     clients: int = 5
-    partition: Choice = field(default=Choice("iid"))
+    partition: Choice = field(default=PARTITIONS.read("iid"))
     fraction: float = 1.0
     """C of McMahan et al. 2017: max(round(C·K), 1) clients train in a round."""
     rounds: int = 10
@@ -68,7 +52,7 @@ class Scenario:
     """E of McMahan et al. 2017."""
     batch_size: int | None = 16
     """B of McMahan et al. 2017; None (written ``all``) is the client's whole data."""
-    optimizer: Choice = field(default=Choice("adam"))
+    optimizer: Choice = field(default=OPTIMIZERS.read("adam"))
     """The local optimiser with its parameters."""
     buffers: str = "average"
     """``average``, ``local``, ``frozen``, ``recalibrate`` or ``groupnorm``."""
@@ -97,11 +81,13 @@ class Scenario:
     def identity(self, data_digest: str) -> str:
         """16 hex digits: the canonical row, ``SEMANTICS`` and the data's digest, hashed.
 
-        A field that holds its default is left out, so a field added later, with a default that
-        keeps today's behaviour, does not rename yesterday's runs.
+        A field or parameter that holds its default is left out, so one added later, with a default
+        that keeps today's behaviour, does not rename yesterday's runs.
         """
-        defaults = {f.name: _default(f) for f in fields(self)}
-        row = {k: v for k, v in self.row().items() if v != _plain(defaults[k])}
+        defaults = _default_row()
+        row = {k: v for k, v in self.row().items() if v != defaults[k]}
+        for key in row.keys() & FAMILIES.keys():
+            row[key] = FAMILIES[key].without_defaults(getattr(self, key))
         payload = {"scenario": row, "semantics": SEMANTICS, "data": data_digest}
         text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -110,11 +96,12 @@ class Scenario:
     def from_row(row: Mapping[str, Any]) -> Scenario:
         """The inverse of :meth:`row`; for rows read back from run.json."""
         values = dict(row)
-        for key in ("strategy", "partition", "optimizer"):
+        for key in FAMILIES:
             if key in values:
                 choice = dict(values[key])
                 name = choice.pop("name")
-                values[key] = Choice(name, tuple(sorted(choice.items())))
+                pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in choice.items())
+                values[key] = Choice(name, tuple(sorted(pairs)))
         if "label_policy" in values:
             values["label_policy"] = tuple(values["label_policy"].items())
         if "observations" in values:
@@ -122,13 +109,6 @@ class Scenario:
         return Scenario(**values)
 
 
-def _default(f: Any) -> Any:
-    return f.default if f.default is not MISSING else f.default_factory()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Choice):
-        return value.row()
-    if value == ():
-        return {}
-    return value
+@cache
+def _default_row() -> dict[str, Any]:
+    return Scenario().row()
