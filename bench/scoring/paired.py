@@ -19,7 +19,6 @@ from bench.scoring.auroc import Array
 from bench.scoring.delong import influence
 from bench.scoring.intervals import Interval, has_variance, z_value
 
-
 ROUNDING = 1e-12
 """A difference at or below this is none: averaging the members of one ranking leaves 1e-16, while
 one pair changing places among 200,000 studies moves an AUROC by 1e-10."""

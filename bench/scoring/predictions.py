@@ -264,7 +264,7 @@ def _find(
         )
     if missing:
         raise PredictionError(
-            f"{len(missing)} of the truth's {len(units)} {_plural(truth.level)} have no prediction",
+            f"no prediction for {len(missing)} of the truth's {_count(len(units), truth.level)}",
             where=file.path,
             found=f"nothing for {_some(missing)}",
             mend="predict them too, or take them out of the truth",
@@ -274,13 +274,13 @@ def _find(
     if extra and not truth.rules.ignore_extra:
         row = next(i for i, key in enumerate(file.keys) if extra[0] in (key.unit, key.study))
         raise PredictionError(
-            f"{len(extra)} {_plural(truth.level)} of the predictions are not in the truth",
+            f"the truth does not have {_count(len(extra), truth.level)} of the predictions",
             where=file.where(row),
             found=_some(extra),
             mend="use --ignore-extra to pass them over, or check that both are of one split",
         )
     if extra:
-        notes.append(f"{len(extra)} {_plural(truth.level)} without truth were passed over.")
+        notes.append(f"Passed over, as not in the truth: {_count(len(extra), truth.level)}.")
     return np.array([index[unit] for unit in units], dtype=np.int64)
 
 
@@ -300,7 +300,7 @@ def _check_views(
         _check_images(truth, file, frontal)
     lacking = int(np.count_nonzero(without_frontal(table)[rows])) if frontal else 0
     if lacking:
-        return [f"{lacking} studies have no frontal view and are scored by all of their views."]
+        return [f"Without a frontal view, so scored by all views: {_count(lacking, 'study')}."]
     return []
 
 
@@ -323,14 +323,14 @@ def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
     )
     if missing:
         raise PredictionError(
-            f"{len(missing)} of the truth's {len(needed)} images have no prediction",
+            f"no prediction for {len(missing)} of the truth's {_count(len(needed), 'image')}",
             where=file.path,
             found=f"nothing for {_some(missing)}",
             mend="predict every view: a study's score depends on all of them",
         )
     if extra:
         raise PredictionError(
-            f"{len(extra)} images belong to studies of the truth, which does not list them",
+            f"the truth does not list {_count(len(extra), 'image')} of its studies",
             where=file.path,
             found=_some(extra),
             mend="take them out, or use a truth with one row a study",
@@ -390,8 +390,10 @@ def _calls(file: ScoreFile, name: str) -> Array:
     return calls
 
 
-def _plural(level: str) -> str:
-    return "images" if level == "image" else "studies"
+def _count(n: int, level: str) -> str:
+    """``1 study``, ``2 studies``, ``1 image`` …"""
+    plural = "images" if level == "image" else "studies"
+    return f"{n:,} {level if n == 1 else plural}"
 
 
 def _some(ids: Sequence[str]) -> str:

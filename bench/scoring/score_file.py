@@ -157,9 +157,10 @@ def _text(path: Path) -> str:
             "the file cannot be read", where=path, found=error.strerror or str(error)
         ) from error
     try:
-        if b"\0" in data:
+        text = data.decode("utf-8-sig")
+        if "\0" in text:
             raise UnicodeDecodeError("utf-8", data, data.index(b"\0"), len(data), "a NUL byte")
-        return data.decode("utf-8-sig")
+        return text
     except UnicodeDecodeError as error:
         raise PredictionError(
             "the file is not text",
