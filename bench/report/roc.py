@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.observations import COMPETITION
 from bench.results.atomic import replacing
-from bench.scoring.operating import roc_curve
+from bench.scoring.roc import roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
