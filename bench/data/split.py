@@ -101,3 +101,5 @@ class Tree:
     """True where the tree carries the phantom's marker: everything that shows it must say so."""
     ideal_auroc: dict[str, float] | None = None
     """Phantom only: per observation, the AUROC an ideal observer reaches on ``valid``."""
+    warnings: tuple[str, ...] = ()
+    """What the reader noticed and let pass, such as missing label columns; one sentence each."""
