@@ -1,0 +1,13 @@
+"""The phantom: synthetic chest radiographs in a CheXpert tree, whose truth is known."""
+
+from bench.data.phantom.embedded import EMBEDDED, embedded_phantom, embedded_phantom_folder
+from bench.data.phantom.writer import MARKER, Parameters, write_phantom
+
+__all__ = [
+    "EMBEDDED",
+    "MARKER",
+    "Parameters",
+    "embedded_phantom",
+    "embedded_phantom_folder",
+    "write_phantom",
+]

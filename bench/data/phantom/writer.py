@@ -1,0 +1,264 @@
+"""Writes a phantom as a CheXpert tree, from a folder beside it that is renamed when complete.
+
+    <output>/PHANTOM.json                                says that everything here is synthetic
+    <output>/train.csv, valid.csv, test.csv              CheXpert's columns
+    <output>/train/patient00001/study1/view1_frontal.jpg
+
+Every draw has an address (seed, purpose, study, patient), so the files do not depend on the number
+of workers, and asking for more patients leaves those that were there as they were.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from bench.data.phantom import anatomy, clinic, film, ideal, reports
+from bench.data.phantom.clinic import SplitName, Study
+from bench.errors import UsageError
+from bench.observations import OBSERVATIONS
+from bench.randomness import generator
+
+if TYPE_CHECKING:
+    from bench.data.split import Tree
+
+MARKER = "PHANTOM.json"
+PREFIX = "phantom"
+"""Stands before the paths in the label files, as ``CheXpert-v1.0`` does in the release's."""
+JPEG_QUALITY = 92
+COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS)
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What decides every byte of a phantom, besides the generator's code."""
+
+    train_patients: int
+    valid_patients: int
+    test_patients: int
+    size: int
+    """Pixels a side."""
+    seed: int
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            least, most = (1 if split == "train" else 0), clinic.MOST_PATIENTS[split]
+            count = self.patients(split)
+            if not least <= count <= most:
+                raise UsageError(
+                    f"a phantom cannot have {count:,} {split} patients",
+                    expected=f"from {least} to {most:,}",
+                )
+        if not film.SMALLEST <= self.size <= film.LARGEST:
+            raise UsageError(
+                f"a phantom's images cannot be {self.size} pixels wide",
+                expected=f"from {film.SMALLEST} to {film.LARGEST}",
+            )
+
+    def patients(self, split: SplitName) -> int:
+        """How many patients that split has."""
+        counts = {
+            "train": self.train_patients,
+            "valid": self.valid_patients,
+            "test": self.test_patients,
+        }
+        return counts[split]
+
+
+def write_phantom(
+    output: Path,
+    *,
+    train_patients: int,
+    valid_patients: int,
+    test_patients: int,
+    size: int,
+    seed: int,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Tree:
+    """Writes a phantom to ``output`` and reads it back.
+
+    ``output`` may be absent, empty or a phantom, which is replaced. ``workers`` threads draw the
+    images (None: one a core); ``progress`` is called with the images done and in all. Raises
+    UsageError for numbers out of range and for a folder that holds anything else.
+    """
+    from bench.data.chexpert import read_tree
+
+    parameters = Parameters(
+        train_patients=train_patients,
+        valid_patients=valid_patients,
+        test_patients=test_patients,
+        size=size,
+        seed=seed,
+    )
+    refuse_to_overwrite(output)
+    with _replacing_folder(output) as folder:
+        fill_folder(folder, parameters, workers=workers, progress=progress)
+    return read_tree(output)
+
+
+def refuse_to_overwrite(output: Path) -> None:
+    """Raises UsageError unless ``output`` is absent, an empty folder or a phantom."""
+    if not output.exists() and not output.is_symlink():
+        return
+    if not output.is_dir():
+        raise UsageError("the output is not a folder", where=output)
+    if any(output.iterdir()) and not (output / MARKER).is_file():
+        raise UsageError(
+            "the folder holds files and is not a phantom, so it is left alone",
+            where=output,
+            expected=f"a new or empty folder, or one with {MARKER} to be replaced",
+            mend="name another folder with --output",
+        )
+
+
+def fill_folder(
+    folder: Path,
+    parameters: Parameters,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Writes marker, label files and images into an empty folder."""
+    studies = {
+        split: [
+            study
+            for index in range(parameters.patients(split))
+            for study in clinic.draw_patient(split, index, parameters.seed)
+        ]
+        for split in SPLITS
+    }
+    filled = {split: found for split, found in studies.items() if found}
+    marker = json.dumps(describe(parameters, filled), indent=1, allow_nan=False) + "\n"
+    (folder / MARKER).write_text(marker, encoding="utf-8")
+    for split, found in filled.items():
+        _write_labels(folder / f"{split}.csv", split, found, parameters.seed)
+    _write_images(folder, filled, parameters, workers=workers, progress=progress)
+
+
+def describe(parameters: Parameters, studies: dict[SplitName, list[Study]]) -> dict[str, Any]:
+    """The content of the marker file."""
+    population = clinic.draw_population(ideal.POPULATION, parameters.seed)
+    return {
+        "synthetic": True,
+        "notice": "SYNTHETIC: drawn by a program. Nothing here is, or was made from, a patient.",
+        "generator": f"bench phantom, code {code_digest()[:12]}",
+        "parameters": asdict(parameters),
+        "ideal_observer": ideal.DEFINITION,
+        "ideal_auroc": {
+            split: ideal.ideal_auroc(ideal.gather(found)) for split, found in studies.items()
+        },
+        "ideal_auroc_population": ideal.ideal_auroc(population),
+    }
+
+
+def code_digest() -> str:
+    """SHA-256 of the generator's own source files: a phantom of other code is another phantom."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def image_path(split: SplitName, study: Study, view: int) -> str:
+    """The path of a study's view (from 0) below the tree's root."""
+    name = f"view{view + 1}_{study.views[view]}.jpg"
+    return f"{split}/patient{study.patient:05d}/study{study.number}/{name}"
+
+
+def draw_view(
+    split: SplitName, study: Study, view: int, *, size: int, seed: int
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(size, size) grey values of one view of a study."""
+    rng = generator(seed, f"phantom/{split}/film{view}", round=study.number, client=study.patient)
+    return film.render(
+        study.views[view],
+        size,
+        build=anatomy.draw_build(split, study.patient, age=study.age, male=study.male, seed=seed),
+        sites=anatomy.draw_sites(split, study.patient, study.number, seed),
+        technique=anatomy.draw_technique(rng, ap=study.ap),
+        severity=dict(zip(clinic.FINDINGS, study.severity.tolist(), strict=True)),
+        rng=rng,
+    )
+
+
+def _write_labels(file: Path, split: SplitName, studies: list[Study], seed: int) -> None:
+    """A label file in CheXpert's columns; every view of a study carries the study's labels."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        sheet = csv.writer(stream, lineterminator="\n")
+        sheet.writerow(COLUMNS)
+        for study in studies:
+            labels = reports.study_labels(study, split, seed)
+            cells = ["" if np.isnan(label) else f"{label:.1f}" for label in labels]
+            for view, kind in enumerate(study.views):
+                sheet.writerow(
+                    [
+                        f"{PREFIX}/{image_path(split, study, view)}",
+                        "Male" if study.male else "Female",
+                        study.age,
+                        kind.capitalize(),
+                        "" if kind == "lateral" else "AP" if study.ap else "PA",
+                        *cells,
+                    ]
+                )
+
+
+def _write_images(
+    folder: Path,
+    studies: dict[SplitName, list[Study]],
+    parameters: Parameters,
+    *,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Draws and saves every view. Threads, since NumPy and Pillow let go of the lock."""
+    total = sum(len(study.views) for found in studies.values() for study in found)
+
+    def write(job: tuple[SplitName, Study]) -> int:
+        split, study = job
+        for view in range(len(study.views)):
+            path = folder / image_path(split, study, view)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grey = draw_view(split, study, view, size=parameters.size, seed=parameters.seed)
+            Image.fromarray(grey).save(path, quality=JPEG_QUALITY)
+        return len(study.views)
+
+    done = 0
+    jobs = [(split, study) for split, found in studies.items() for study in found]
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        for written in pool.map(write, jobs):
+            done += written
+            if progress is not None:
+                progress(done, total)
+
+
+@contextmanager
+def _replacing_folder(output: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``output`` that takes its place when the block ends well."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        fresh, old = workplace / "new", workplace / "old"
+        fresh.mkdir()
+        yield fresh
+        if output.exists():
+            output.rename(old)
+        fresh.rename(output)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
