@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.csvfile import CsvFile
-from bench.data.layout import SPLIT_FOLDERS, batch_folders, find_head, plain_head
+from bench.data.places import Places
 from bench.data.split import Split
 from bench.errors import DataError, did_you_mean
 from bench.observations import NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
@@ -25,9 +24,8 @@ USUAL_LABELS = {
     b"1": POSITIVE, b"0": NEGATIVE, b"-1": UNCERTAIN,
 }  # fmt: skip
 """Spellings of at most four bytes, which are recognised without leaving NumPy."""
-PATH_LIMIT, CELL_LIMIT, EXTRA_LIMIT = 1024, 64, 256
-"""Longest cells in bytes: of a path, of a metadata column, and of a column kept as extra."""
-PLACE = re.compile(r"(?:^|/)(patient[^/]+)/(study[^/]+)(?=/|$)")
+CELL_LIMIT, EXTRA_LIMIT = 64, 256
+"""Longest cells in bytes: of a metadata column, and of a column kept as extra."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -45,38 +43,29 @@ class SplitReader:
         self.sheet = sheet
         self.warnings: list[str] = []
         self.prefixes: set[str] = set()
-        """First components of the paths' heads that are no split folder: the release's name."""
+        """The prefixes of the paths, as ``Places`` finds them."""
         self.columns = self._columns()
 
     def read(self) -> Split:
         """The split. Raises DataError for a cell that is not what CheXpert's are."""
         sheet = self.sheet
         labels = self._labels()
-        paths, study_level = self._paths()
+        places = Places(self.root, sheet, self.columns["Path"])
+        self.prefixes = places.prefixes
+        paths, study = places.paths, np.array(places.study, dtype=np.int64)
         rows = np.arange(len(sheet))
-        if study_level:
+        if places.study_level:
             paths, rows = self._views_on_disk(paths)
-        studies: dict[str, int] = {}
-        patients: dict[str, int] = {}
-        study = np.empty(len(paths), dtype=np.int64)
-        owner: list[int] = []
-        for at, path in enumerate(paths):
-            place = PLACE.search(path)
-            assert place is not None, "_paths has found a study in every path"
-            key = path[place.start(1) : place.end(2)]
-            number = studies.setdefault(key, len(studies))
-            if number == len(owner):
-                owner.append(patients.setdefault(place[1], len(patients)))
-            study[at] = number
+            study = study[rows]
         return Split(
             name=self.name,
             root=self.root,
             csv=sheet.file,
             paths=np.array(paths, dtype=np.str_),
             csv_lines=sheet.lines[rows],
-            patients=np.array(list(patients), dtype=np.str_),
-            studies=np.array(list(studies), dtype=np.str_),
-            patient=np.array(owner, dtype=np.int64)[study],
+            patients=np.array(list(places.patients), dtype=np.str_),
+            studies=np.array(list(places.studies), dtype=np.str_),
+            patient=np.array(places.owner, dtype=np.int64)[study],
             study=study,
             observations=OBSERVATIONS,
             labels=labels[rows],
@@ -123,47 +112,6 @@ class SplitReader:
                 "taken as not mentioned"
             )
         return found
-
-    def _paths(self) -> tuple[list[str], bool]:
-        """Each row's path under the root, and whether rows are studies."""
-        column = self.columns["Path"]
-        heads: dict[str, str] = {}
-        batches = None
-        result = []
-        studies_only = 0
-        for row, path in enumerate(self.sheet.text(column, limit=PATH_LIMIT).tolist()):
-            place = PLACE.search(path)
-            if place is None:
-                raise DataError(
-                    "the path names no patient and study" if path else "the path is empty",
-                    where=self.sheet.where(row, column),
-                    expected="…/patient00001/study1/view1_frontal.jpg",
-                    found=path or None,
-                )
-            start = place.start(1)
-            head, rest = path[:start], path[start:]
-            studies_only += place.end(2) == len(path.rstrip("/"))
-            if head not in heads:
-                found = find_head(self.root, head, place[1])
-                if found is None and batches is None:
-                    batches = batch_folders(self.root)
-                heads[head] = plain_head(self.root, head) if found is None else found
-                self._note_prefix(head)
-            folder = batches.get(place[1], heads[head]) if batches else heads[head]
-            result.append(folder + rest.rstrip("/"))
-        if studies_only not in (0, len(result)):
-            raise DataError(
-                "some rows are images and some are studies",
-                where=self.sheet.file,
-                expected="one row an image, or one row a study, throughout",
-                found=f"{studies_only:,} of {len(result):,} paths end at the study",
-            )
-        return result, studies_only > 0
-
-    def _note_prefix(self, head: str) -> None:
-        parts = PurePosixPath(head).parts
-        named = bool(parts) and parts[0] not in (*SPLIT_FOLDERS, "/", "..", ".")
-        self.prefixes.add(parts[0] if named else "")
 
     def _views_on_disk(self, paths: list[str]) -> tuple[list[str], NDArray[np.int64]]:
         """The images in each study's folder, and the row of the file each belongs to."""
