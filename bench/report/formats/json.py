@@ -1,0 +1,54 @@
+"""Tables as JSON: the rows' plain values, not the written cells."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import Any
+
+from bench.report.table import Table
+
+
+def write(tables: Sequence[Table]) -> str:
+    """One table as its object; several as ``{"synthetic": …, "tables": […]}``."""
+    if len(tables) == 1:
+        return dump(as_object(tables[0]))
+    synthetic = any(table.synthetic for table in tables)
+    return dump({"synthetic": synthetic, "tables": [as_object(table) for table in tables]})
+
+
+def as_object(table: Table) -> dict[str, Any]:
+    """``title``, ``notes``, ``synthetic`` and ``rows``; every row has every column's key."""
+    missing = {column.key: None for column in table.columns}
+    return {
+        "title": table.title,
+        "notes": list(table.notes),
+        "synthetic": table.synthetic,
+        "rows": [missing | dict(row) for row in table.rows],
+    }
+
+
+def dump(value: Any) -> str:
+    """Indented JSON that every reader accepts: NaN and infinities are null."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's types. Raises TypeError for what has no such form."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
