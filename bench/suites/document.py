@@ -49,14 +49,15 @@ class Document:
         return self.where(path) if place is None else Where(self.file, *place)
 
 
-def load(path: str | Path, error: type[FileFormatError] = SuiteError) -> Document:
-    """Reads a YAML 1.2 file whose top is a mapping.
+def load(
+    path: str | Path, error: type[FileFormatError] = SuiteError, *, name: str | None = None
+) -> Document:
+    """Reads a YAML 1.2 file whose top is a mapping; messages call it ``name``, else its path.
 
     Raises ``error`` with ``file:line:col`` where the file cannot be read, is not UTF-8, is not
     YAML, is empty, repeats a key or does not have a mapping at its top.
     """
-    name = str(path)
-    document = read(_text(Path(path), error), name, error)
+    document = read(_text(Path(path), error), name or str(path), error)
     if not isinstance(document.data, dict):
         raise error(
             "the top of the file is not a mapping",

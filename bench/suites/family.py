@@ -174,8 +174,8 @@ class Family:
         alone = [v.name for v in self.variants if v.stands_alone()]
         return {"anyOf": [{"enum": alone}, *(v.schema() for v in self.variants)]}
 
-    def parameter_schemas(self) -> dict[str, dict[str, Any]]:
-        """Every parameter's schema by name, whichever variant it belongs to."""
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Every parameter by name with its schema, whichever variant it belongs to."""
         found: dict[str, list[dict[str, Any]]] = {}
         for variant in self.variants:
             for parameter in variant.parameters:
@@ -186,3 +186,7 @@ class Family:
             name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
             for name, schemas in found.items()
         }
+
+    def patched(self, value: Any, part: str, new: Any) -> dict[str, Any]:
+        """The value as written, with one parameter replaced."""
+        return {**self.written_out(value), part: new}

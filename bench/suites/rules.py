@@ -1,0 +1,170 @@
+"""What holds between the keys of a scenario: combinations refused, and keys without a meaning.
+
+A key that means nothing in a scenario is set to one fixed value, so that it cannot make two runs
+of one experiment: a centralised run has no clients, however many its suite asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.suites.fields import resolve_policies
+from bench.suites.kinds import Mismatch
+from bench.suites.scenario import FAMILIES, Scenario
+
+Values = dict[str, Any]
+Fixed = dict[str, tuple[Any, str]]
+"""By key, the value it is set to and why."""
+
+_IID = FAMILIES["partition"].read("iid")
+
+
+def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
+    """The scenario of canonical values, one for every key of a scenario.
+
+    Returns it with, by key, the reason why it has another value than was asked for. Raises
+    Mismatch whose path begins with the key that is at fault.
+    """
+    settled = dict(values)
+    fixed: Fixed = {}
+    if settled["dataset"] == "mnist":
+        fixed |= _mnist(settled)
+        settled |= {key: value for key, (value, _) in fixed.items()}
+    else:
+        try:
+            settled["label_policy"] = resolve_policies(
+                settled["label_policy"], settled["observations"]
+            )
+        except Mismatch as bad:
+            raise bad.under("label_policy") from None
+    rule = STRATEGY_RULES.get(settled["strategy"].name)
+    if rule is not None:
+        found = rule(settled)
+        settled |= {key: value for key, (value, _) in found.items()}
+        fixed |= found
+    _check_partition(settled)
+    _check_optimizer(settled)
+    reasons = {key: why for key, (value, why) in fixed.items() if values[key] != value}
+    return Scenario(**settled), reasons
+
+
+def _mnist(values: Values) -> Fixed:
+    partition = values["partition"]
+    if partition.name in ("attribute", "uncertainty", "natural"):
+        raise Mismatch(
+            what=f"the partition '{partition.name}' needs what MNIST does not have",
+            expected="iid, shards, pathological, dirichlet, prevalence or quantity",
+            path=("partition",),
+        )
+    why = "mnist has no observations and no views"
+    return {"observations": ((), why), "label_policy": ((), why), "views": ("max", why)}
+
+
+def _centralized(values: Values) -> Fixed:
+    why = "centralized has no clients"
+    return {
+        "clients": (1, why),
+        "partition": (_IID, why),
+        "fraction": (1.0, why),
+        "buffers": (_one_holder(values), "one holder: local and average are the same"),
+    }
+
+
+def _local(values: Values) -> Fixed:
+    return {
+        "fraction": (1.0, "local trains every client in every round"),
+        "buffers": (_one_holder(values), "nothing is averaged: local and average are the same"),
+    }
+
+
+def _one_holder(values: Values) -> str:
+    return "average" if values["buffers"] == "local" else values["buffers"]
+
+
+def _fedsgd(values: Values) -> Fixed:
+    _needs_sgd(values, "fedsgd takes one gradient step a round")
+    why = "fedsgd is one step a round on all of a client's data"
+    return {"local_epochs": (1, why), "batch_size": (None, why)}
+
+
+def _fedbn(values: Values) -> Fixed:
+    if values["buffers"] not in ("average", "local"):
+        raise Mismatch(
+            what="fedbn keeps each client's batch normalisation local",
+            expected="'buffers: local', or no 'buffers' at all",
+            found=f"buffers: {values['buffers']}",
+            mend="choose the strategy fedavg to go with these buffers",
+            path=("buffers",),
+        )
+    return {"buffers": ("local", "fedbn keeps batch normalisation local")}
+
+
+def _scaffold(values: Values) -> Fixed:
+    if values["strategy"]["option"] == 2:
+        _needs_sgd(values, "scaffold's option 2 reads control variates off plain SGD steps")
+    return {}
+
+
+def _krum(values: Values) -> Fixed:
+    hostile = values["strategy"]["byzantine"]
+    chosen = max(round(values["fraction"] * values["clients"]), 1)
+    if chosen < 2 * hostile + 3:
+        raise Mismatch(
+            what="krum has too few clients in a round to outvote the hostile ones",
+            expected=f"2·byzantine + 3 = {2 * hostile + 3} clients at least (Blanchard et al. "
+            "2017, Proposition 1)",
+            found=f"{chosen} of {values['clients']} clients a round",
+            mend="raise clients or fraction, or lower byzantine",
+            path=("strategy",),
+        )
+    return {}
+
+
+STRATEGY_RULES: dict[str, Callable[[Values], Fixed]] = {
+    "centralized": _centralized,
+    "local": _local,
+    "fedsgd": _fedsgd,
+    "fedbn": _fedbn,
+    "scaffold": _scaffold,
+    "krum": _krum,
+}
+"""What each strategy asks of the other keys, and which of them it leaves without a meaning."""
+
+
+def _needs_sgd(values: Values, reason: str) -> None:
+    optimizer = values["optimizer"]
+    if optimizer.name != "sgd" or optimizer["momentum"]:
+        raise Mismatch(
+            what=f"{reason}, and the optimizer is another",
+            expected="{name: sgd, lr: …} without momentum",
+            found=str(optimizer),
+            mend="-s 'optimizer={name: sgd, lr: 0.01}', or another strategy",
+            path=("optimizer",),
+        )
+
+
+def _check_partition(values: Values) -> None:
+    partition = values["partition"]
+    if partition.name == "quantity" and partition["law"] == "explicit":
+        sizes = partition["sizes"]
+        if len(sizes) != values["clients"]:
+            raise Mismatch(
+                what="explicit sizes are one a client",
+                expected=f"{values['clients']} sizes",
+                found=f"{len(sizes)} sizes",
+                mend=f"set 'clients: {len(sizes)}', or give {values['clients']} sizes",
+                path=("partition",),
+            )
+
+
+def _check_optimizer(values: Values) -> None:
+    optimizer = values["optimizer"]
+    if optimizer.name == "sgd" and optimizer["nesterov"] and not optimizer["momentum"]:
+        raise Mismatch(
+            what="Nesterov's momentum needs a momentum",
+            expected="momentum above 0",
+            found="momentum: 0",
+            mend="add 'momentum: 0.9', or leave nesterov out",
+            path=("optimizer",),
+        )
