@@ -9,7 +9,8 @@ import pytest
 
 from bench.errors import PredictionError, UsageError
 from bench.scoring.ids import parse_id, view_of
-from bench.scoring.predictions import Rules, match, read_readers, read_truth
+from bench.scoring.predictions import Rules, match, read_truth
+from bench.scoring.readers import read_readers
 
 TRUTH = """Study,Edema,Fracture
 CheXpert-v1.0/test/patient1/study1,1,0
@@ -111,6 +112,7 @@ def test_conditions_of_one_side_are_named(tmp_path: Path) -> None:
     assert result.scored.observations == ("Edema",)
     assert result.notes == (
         "Predicted but not scored, as not in the truth or not in every file: Scoliosis.",
+        "In the truth but not predicted: Fracture.",
     )
 
 

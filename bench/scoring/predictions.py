@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import PredictionError, UsageError, did_you_mean
+from bench.errors import PredictionError, did_you_mean
 from bench.scoring.auroc import Array
-from bench.scoring.score_file import ScoreFile, normal_name, read_score_file
+from bench.scoring.score_file import ScoreFile, read_score_file
 from bench.scoring.studies import StudyScores
 from bench.scoring.views import combine_views, without_frontal
 
@@ -20,7 +20,7 @@ Uncertain = Literal["fail", "ignore", "zeros", "ones"]
 Level = Literal["study", "image"]
 
 SHOWN = 3
-"""How many ids a message names before it only counts."""
+"""How many ids or conditions a message names before it only counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +149,8 @@ class Matched:
 
     name: str
     scored: StudyScores
+    combined: bool
+    """True where scores of images were combined to scores of studies."""
     notes: tuple[str, ...]
 
 
@@ -167,7 +169,7 @@ def match(truth: Truth, paths: Sequence[Path], name: str) -> Matched:
         for file, rows in zip(files[1:], row_maps, strict=True):
             values = values + file.numbers(condition, blank=False)[rows]
         columns[:, c] = values / len(files)
-    scores, more = _to_units(truth, files[0], columns)
+    scores, more = to_units(truth, files[0], columns)
     labels = np.stack([truth.labels(condition) for condition in wanted], axis=1)
     scored = StudyScores(
         studies=truth.units,
@@ -177,7 +179,12 @@ def match(truth: Truth, paths: Sequence[Path], name: str) -> Matched:
         scores=scores[None],
         members=(name,),
     )
-    return Matched(name=name, scored=scored, notes=(*notes, *more))
+    return Matched(
+        name=name,
+        scored=scored,
+        combined=truth.level == "study" and files[0].level == "image",
+        notes=(*notes, *more),
+    )
 
 
 def _conditions(truth: Truth, files: Sequence[ScoreFile]) -> tuple[list[str], list[str]]:
@@ -207,6 +214,10 @@ def _conditions(truth: Truth, files: Sequence[ScoreFile]) -> tuple[list[str], li
             "Predicted but not scored, as not in the truth or not in every file: "
             f"{', '.join(only_predicted)}."
         )
+    absent = [text for n, text in truth.file.names.items() if n not in headings]
+    if absent:
+        listed = ", ".join(absent) if len(absent) <= SHOWN else f"{len(absent)} conditions"
+        notes.append(f"In the truth but not predicted: {listed}.")
     blank = [headings[name] for name in headings if name in empty]
     if blank:
         notes.append(f"Columns without any prediction: {', '.join(blank)}.")
@@ -229,8 +240,11 @@ def _rows(first: ScoreFile, other: ScoreFile) -> NDArray[np.int64]:
     return np.array([at[key.unit] for key in first.keys], dtype=np.int64)
 
 
-def _to_units(truth: Truth, file: ScoreFile, scores: Array) -> tuple[Array, list[str]]:
-    """Scores per row of the file → (u, o) per unit of the truth, with views combined."""
+def to_units(truth: Truth, file: ScoreFile, scores: Array) -> tuple[Array, list[str]]:
+    """Scores per row of the file → (u, o) per unit of the truth, with views combined, and notes.
+
+    Raises PredictionError where an id is missing, or not known to the truth.
+    """
     notes: list[str] = []
     if truth.level == "image":
         if file.level != "image":
@@ -335,59 +349,6 @@ def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
             found=_some(extra),
             mend="take them out, or use a truth with one row a study",
         )
-
-
-def read_readers(folder: Path, truth: Truth, observations: Sequence[str]) -> dict[str, StudyScores]:
-    """The calls of every radiologist: one CSV each in ``folder``, named by its file.
-
-    Raises UsageError where the folder has no CSV, and PredictionError where a file is malformed, a
-    study is missing or a call is not 0 or 1. A condition that a radiologist did not read is left
-    out of that radiologist's calls.
-    """
-    paths = sorted(folder.glob("*.csv")) if folder.is_dir() else []
-    if not paths:
-        raise UsageError(
-            "there is no radiologist's file here",
-            where=folder,
-            expected="a folder with one CSV a radiologist: Study, then 0 or 1 per condition",
-        )
-    readers = {}
-    for path in paths:
-        file = read_score_file(path)
-        read = [o for o in observations if normal_name(o) in file.names]
-        calls = [_calls(file, normal_name(name)) for name in read]
-        if not calls:
-            raise PredictionError(
-                "the radiologist read none of the conditions that are scored",
-                where=path,
-                expected=", ".join(observations),
-                found=", ".join(file.names.values()) or "no column besides the id",
-            )
-        scores, _ = _to_units(truth, file, np.stack(calls, axis=1))
-        labels = np.stack([truth.labels(normal_name(name)) for name in read], axis=1)
-        readers[path.stem] = StudyScores(
-            studies=truth.units,
-            patients=truth.patients,
-            observations=tuple(read),
-            labels=labels,
-            scores=scores[None],
-            members=(path.stem,),
-        )
-    return readers
-
-
-def _calls(file: ScoreFile, name: str) -> Array:
-    calls = file.numbers(name, blank=False)
-    odd = (calls != 0.0) & (calls != 1.0)
-    if odd.any():
-        row = int(np.flatnonzero(odd)[0])
-        raise PredictionError(
-            f"a radiologist's call of '{file.names[name]}' is neither 0 nor 1",
-            where=file.where(row),
-            expected="0 or 1",
-            found=f"{calls[row]:g}",
-        )
-    return calls
 
 
 def _count(n: int, level: str) -> str:
