@@ -47,12 +47,14 @@ def partition(
 
     Scenarios that divide them in the same way are shown once.
     """
-    from bench.report.heatmap import draw_partition
+    from bench.report.heatmap import check_ending, draw_partition
     from bench.report.partition_table import client_table, partition_tables
-    from bench.report.render import emit, render_many
+    from bench.report.render import show
     from bench.runs.source import find_source, open_tree
     from bench.suites.suite import load_suite
 
+    if plot is not None:
+        check_ending(plot)
     loaded = load_suite(suite)
     tree = open_tree(find_source(data))
     planned = loaded.scenarios(
@@ -76,7 +78,7 @@ def partition(
                 synthetic=tree.synthetic,
             )
         ]
-    emit(render_many(tables, "json" if as_json else form.value), output)
+    show(tables, "json" if as_json else form.value, output)
     if plot is not None:
         files = _files(plot, len(reports))
         for report, file in zip(reports, files, strict=True):
@@ -85,18 +87,20 @@ def partition(
 
 
 def _distinct(planned: list[Planned], suite: str, select: str | None) -> list[list[Planned]]:
-    """Scenarios grouped by everything that decides a partition, in the order of the suite."""
+    """Scenarios grouped by what decides a partition, in the suite's order; not the centralised."""
     from bench.errors import UsageError
 
-    if not planned:
+    divided = [one for one in planned if one.scenario.strategy.name != "centralized"]
+    if not divided:
         raise UsageError(
-            "no scenario is left",
+            "no scenario divides its data",
             where=suite,
-            found="an empty suite" if select is None else f"-k {select}",
+            expected="a scenario with another strategy than centralized",
+            found=f"{len(planned)} scenarios" + ("" if select is None else f" by -k {select}"),
             mend="`bench plan` without -k lists the scenarios and their values",
         )
     groups: dict[Any, list[Planned]] = {}
-    for one in planned:
+    for one in divided:
         s = one.scenario
         groups.setdefault((s.partition, s.clients, s.seed), []).append(one)
     return list(groups.values())

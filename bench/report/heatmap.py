@@ -25,6 +25,17 @@ DARK_CELL = 1.25
 """Doublings from the pool beyond which a cell is so dark that its text is white."""
 
 
+def check_ending(path: Path) -> None:
+    """Raises UsageError where ``path`` does not end in one of :data:`FORMATS`."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"cannot draw a picture as '{path.suffix or path.name}'",
+            expected=f"a file name ending in {', '.join(FORMATS)}",
+            found=str(path),
+            mend="choose one of those endings",
+        )
+
+
 def draw_partition(
     report: PartitionReport, path: Path, *, title: str = "", synthetic: bool = False
 ) -> None:
@@ -35,13 +46,7 @@ def draw_partition(
     labels are uncertain a second map shows the uncertain share in the same way. Raises UsageError
     for another ending.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(
-            f"cannot draw a picture as '{path.suffix or path.name}'",
-            expected=f"a file name ending in {', '.join(FORMATS)}",
-            found=str(path),
-            mend="choose one of those endings",
-        )
+    check_ending(path)
     import matplotlib
 
     # SVG text stays text, and two runs give the same bytes.

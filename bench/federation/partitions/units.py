@@ -95,7 +95,8 @@ def patients(
     earlier column if tied; ``No Finding`` is looked at only when nothing else is positive, and a
     patient with no positive label at all has the key ``nothing positive``. The rarest is taken so
     that rare conditions are skewed too: keyed by the commonest, nearly every patient of CheXpert
-    would be "Support Devices" or "Lung Opacity".
+    would be "Support Devices" or "Lung Opacity". All columns of the label file count, whichever
+    of them a scenario trains on, so that scenarios of other observations share their clients.
 
     Raises SuiteError where an attribute is not a column of the split.
     """
