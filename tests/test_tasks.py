@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.suites.catalog import LABEL_POLICIES
 from bench.suites.scenario import Scenario
-from bench.training.tasks import MASKED, POLICIES, DigitTask, ObservationTask, task_for
+from bench.training.tasks import MASKED, DigitTask, ObservationTask, task_for
 
 NAN = float("nan")
 LABELS = np.array([[1.0], [0.0], [-1.0], [NAN]], dtype=np.float32)
@@ -56,7 +57,7 @@ def test_smoothed_labels_fill_their_range_and_are_drawn_once(policy, low, high):
     assert (certain[0], certain[1], certain[3]) == (1, 0, 0)
 
 
-@given(st.integers(0, 1), st.sampled_from(POLICIES))
+@given(st.integers(0, 1), st.sampled_from(list(LABEL_POLICIES)))
 def test_certain_labels_are_the_same_under_every_policy(label, policy):
     target = one(policy).targets(np.array([[label]], dtype=np.float32), seed=0).item()
     assert target == (label + 1 if policy == "u-multiclass" else label)
@@ -64,7 +65,7 @@ def test_certain_labels_are_the_same_under_every_policy(label, policy):
 
 def test_labels_are_not_written_to():
     labels = LABELS.copy()
-    for policy in POLICIES:
+    for policy in LABEL_POLICIES:
         one(policy).targets(labels, seed=0)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -141,7 +142,7 @@ def test_self_training_replaces_uncertain_cells_by_the_teachers_probability():
 
 
 def test_losses_are_fp32_for_bf16_logits():
-    for policy in POLICIES:
+    for policy in LABEL_POLICIES:
         task = one(policy)
         logits = torch.zeros(4, task.outputs, dtype=torch.bfloat16)
         assert task.loss(logits, task.targets(LABELS, 0)).dtype == torch.float32

@@ -10,7 +10,8 @@ from torch import nn
 from bench.errors import NonFiniteError, ScenarioFailed
 from bench.models.flat import FlatModel
 from bench.randomness import generator
-from bench.suites.scenario import Choice, Scenario
+from bench.suites.choice import Choice
+from bench.suites.scenario import Scenario
 from bench.training.device import Precision
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
@@ -111,6 +112,25 @@ def test_equals_a_plain_loop(choice, optimizer):
     assert result.loss == pytest.approx(loss, rel=1e-5)
     for name, tensor in trainer.flat.named_tensors().items():
         torch.testing.assert_close(tensor, net.state_dict()[name], rtol=2e-5, atol=1e-6, msg=name)
+
+
+def test_both_ways_of_taking_the_gradient_give_the_same_bits(monkeypatch):
+    copied = make()
+    monkeypatch.setattr("bench.training.step.FEW_TENSORS", 0)
+    added = make()
+    results = run(added, epochs=2).loss
+    monkeypatch.setattr("bench.training.step.FEW_TENSORS", 99)
+    assert run(copied, epochs=2).loss == results
+    assert torch.equal(copied.flat.parameters_flat, added.flat.parameters_flat)
+
+
+def test_a_parameter_the_loss_does_not_reach_has_no_gradient():
+    net = network()
+    net.idle = nn.Parameter(torch.ones(2))
+    trainer = make(net)
+    trainer.flat.gradients_flat.fill_(7)
+    run(trainer)
+    assert net.idle.tolist() == [1, 1]
 
 
 def test_an_address_gives_the_same_bits_and_another_gives_others():

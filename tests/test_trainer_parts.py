@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.suites.scenario import Choice
+from bench.suites.choice import Choice
 from bench.training import augment, device
 from bench.training.device import Precision, resolve_device, resolve_precision
 from bench.training.images import ImageStore, as_tensor, batch_bounds, batches, normalised

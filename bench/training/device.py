@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ BF16_CAPABILITY = (8, 0)
 """The first CUDA compute capability with bf16 matrix units (Ampere)."""
 BF16_CPU_FEATURES = ("amx_bf16", "avx512_bf16")
 """Instructions that multiply bf16 natively; without them oneDNN emulates it, slower than fp32."""
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""The names of glibc's settings in ``malloc.h``."""
 SMALL_NETWORKS = ("2nn", "mcmahan-cnn")
 """Networks whose layers are so small that conversions to bf16 cost more than they save."""
 
@@ -119,10 +123,11 @@ def prepare(device: torch.device, threads: int | None = None) -> int:
     """Sets the process up for training, before any tensor work, and returns the threads in use.
 
     Denormal numbers are flushed to zero: Adam's first moment decays into them wherever a gradient
-    stays zero, and they cost a hundred times a normal number's time. fp32 on a GPU means fp32, so
+    stays zero, and arithmetic on them takes ten times as long. fp32 on a GPU means fp32, so
     TF32 is off; shapes repeat, so cuDNN may search for its fastest kernels.
     """
     count = threads or choose_threads()
+    keep_freed_memory()
     torch.set_flush_denormal(True)
     torch.set_num_threads(count)
     if device.type == "cuda":
@@ -130,3 +135,17 @@ def prepare(device: torch.device, threads: int | None = None) -> int:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
     return count
+
+
+def keep_freed_memory() -> bool:
+    """Tells glibc to keep what is freed for the next step; False where there is no glibc.
+
+    By default it hands large blocks back to the system and fetches them again, page fault by page
+    fault, every step: 3 to 6 % of a DenseNet121 step at 64 px and 12 % at 320 px on two cores. The
+    price is that the process keeps its peak memory until it ends.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    kept = libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    return bool(kept and libc.mallopt(M_MMAP_MAX, 0))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bench.suites.scenario import Choice
+from bench.suites.choice import Choice
 
 
 class Optimizer(Protocol):

@@ -20,6 +20,13 @@ Hook = Callable[[Tensor, Tensor], None]
 (FedProx adds µ(w - w₀), SCAFFOLD adds c - cᵢ)."""
 
 
+FEW_TENSORS = 32
+"""Up to this many parameter tensors, gradients are taken and then copied into the flat vector; with
+more, autograd adds them into the zeroed vector itself. The first saves the fill and the addition,
+the second the many small copies (2NN and the CNN of McMahan et al. 2017: 5 % a step; DenseNet121's
+364 tensors: 1 % the other way). The bits are the same."""
+
+
 class Step:
     """The function (inputs, targets, hook) → loss, with the update as its effect."""
 
@@ -36,13 +43,14 @@ class Step:
         self._optimizer = optimizer
         self._autocast = autocast
         self._device_type = flat.device.type
+        self._parameters = [p for p in flat.module.parameters() if p.requires_grad]
+        self._gradients = [slot.view(flat.gradients_flat) for slot in flat.layout.parameters]
 
     def __call__(self, inputs: Tensor, targets: Tensor, hook: Hook | None = None) -> Tensor:
         """(b, 1, h, w) fp32 and the task's targets → the batch's mean loss, a detached scalar."""
         flat = self._flat
-        flat.gradients_flat.zero_()
         loss = self._task.loss(self.forward(inputs), targets)
-        loss.backward()
+        self._backward(loss)
         if hook is not None:
             hook(flat.parameters_flat, flat.gradients_flat)
         self._optimizer.step(flat.parameters_flat, flat.gradients_flat)
@@ -54,3 +62,14 @@ class Step:
             return self._module(inputs)
         with torch.autocast(self._device_type, self._autocast):
             return self._module(inputs)
+
+    def _backward(self, loss: Tensor) -> None:
+        """The gradient of ``loss`` into ``gradients_flat``."""
+        if len(self._parameters) > FEW_TENSORS:
+            self._flat.zero_gradients()
+            loss.backward()
+            return
+        gradients = torch.autograd.grad(
+            loss, self._parameters, allow_unused=True, materialize_grads=True
+        )
+        torch._foreach_copy_(self._gradients, gradients)

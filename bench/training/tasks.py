@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bench.observations import UNCERTAIN
 from bench.randomness import generator
+from bench.suites.catalog import LABEL_POLICIES
 from bench.suites.scenario import Scenario
 
 LSR_RANGES = {"u-zeros+lsr": (0.0, 0.3), "u-ones+lsr": (0.55, 0.85)}
@@ -40,7 +41,6 @@ MASKED = -1.0
 """The target of a cell that is left out of the loss."""
 MULTICLASS = "u-multiclass"
 SELF_TRAINED = "u-selftrained"
-POLICIES = ("u-ignore", *CONSTANTS, SELF_TRAINED, MULTICLASS, *LSR_RANGES)
 CLASS_UNCERTAIN, CLASS_NEGATIVE, CLASS_POSITIVE = 0, 1, 2
 """The order of the three outputs of an observation under ``u-multiclass``."""
 DIGITS = 10
@@ -110,7 +110,7 @@ class ObservationTask:
     """
 
     def __init__(self, policies: tuple[str, ...]) -> None:
-        unknown = [p for p in policies if p not in POLICIES]
+        unknown = [p for p in policies if p not in LABEL_POLICIES]
         assert not unknown, f"unknown policies {unknown}"
         self.policies = policies
         self.needs_teacher = SELF_TRAINED in policies

@@ -1,0 +1,137 @@
+"""The trainer against the fastest plain loop that can be written for the same work.
+
+``pytest tests/benchmarks/test_training_speed.py --benchmark-only -s`` prints the ratios. Loop and
+trainer take turns in one process, so that what else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bench.models.backbone import build
+from bench.models.flat import FlatModel
+from bench.observations import OBSERVATIONS
+from bench.suites.choice import Choice
+from bench.suites.scenario import Scenario
+from bench.training.device import prepare, resolve_precision
+from bench.training.tasks import task_for
+from bench.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+REPETITIONS = 7
+
+
+@pytest.fixture
+def process():
+    """The process as a run sets it up; threads are put back."""
+    before = torch.get_num_threads()
+    yield prepare(CPU)
+    torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
+
+
+def trainer_for(scenario: Scenario, images: np.ndarray, labels: np.ndarray) -> Trainer:
+    task = task_for(scenario)
+    network = build(scenario.backbone, outputs=task.outputs, image_size=scenario.image_size, seed=0)
+    precision = resolve_precision(scenario.precision, CPU, scenario.backbone)
+    flat = FlatModel(network, CPU)
+    return Trainer(scenario, flat, task, images, task.targets(labels, 0), CPU, precision)
+
+
+def side_by_side(ours: Callable[[], object], plain: Callable[[], object]) -> tuple[float, float]:
+    """Median seconds of each, taken in turns after a warm-up of both."""
+    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(REPETITIONS + 1):
+        for name, work in (("ours", ours), ("plain", plain)):
+            started = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - started)
+    return statistics.median(seconds["ours"][1:]), statistics.median(seconds["plain"][1:])
+
+
+def report(benchmark, name: str, examples: int, ours: float, plain: float) -> float:
+    ratio = plain / ours
+    benchmark.extra_info.update(
+        images_per_second=examples / ours, plain=examples / plain, ratio=ratio
+    )
+    print(
+        f"\n{name}: {examples / ours:.1f} images/s, plain loop {examples / plain:.1f}, "
+        f"ratio {ratio:.3f}"
+    )
+    return ratio
+
+
+def test_densenet121_at_64_pixels(benchmark, process):
+    batch, examples = 16, 96
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (examples, 64, 64)).astype(np.uint8)
+    labels = generator.integers(0, 2, (examples, 14)).astype(np.float32)
+    scenario = Scenario(
+        observations=OBSERVATIONS,
+        label_policy=tuple((name, "u-ones") for name in OBSERVATIONS),
+        image_size=64,
+        optimizer=Choice("adam", (("lr", 1e-4),)),
+    )
+    trainer = trainer_for(scenario, images, labels)
+    dtype = trainer.precision.autocast
+    network = build("densenet121", outputs=14, image_size=64, seed=0)
+    network = network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    pixels, targets = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def plain() -> None:
+        for rows in torch.randperm(examples).split(batch):
+            x = pixels[rows].float().div_(255).sub_(0.449).div_(0.226)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+                logits = network(x.unsqueeze(-1).permute(0, 3, 1, 2))
+            F.binary_cross_entropy_with_logits(logits.float(), targets[rows]).backward()
+            optimizer.step()
+
+    def ours() -> None:
+        rows = np.arange(examples)
+        trainer.train(rows, epochs=1, batch_size=batch, seed_address=(0, 1, 0))
+
+    seconds = side_by_side(ours, plain)
+    assert report(benchmark, "DenseNet121, 64 px, batch 16", examples, *seconds) >= 0.95
+    benchmark.pedantic(ours, rounds=3)
+
+
+@pytest.mark.parametrize(("backbone", "batch"), [("2nn", 10), ("mcmahan-cnn", 50)])
+def test_networks_of_mcmahan(benchmark, process, backbone, batch):
+    examples = 600
+    images = np.random.default_rng(0).integers(0, 256, (examples, 28, 28)).astype(np.uint8)
+    labels = (np.arange(examples) % 10).astype(np.float32)
+    scenario = Scenario(
+        dataset="mnist",
+        backbone=backbone,
+        image_size=28,
+        optimizer=Choice("sgd", (("lr", 0.05),)),
+    )
+    trainer = trainer_for(scenario, images, labels)
+    network = build(backbone, outputs=10, image_size=28, seed=0)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, fused=True)
+    pixels = (torch.from_numpy(images).float() / 255)[..., None].permute(0, 3, 1, 2)
+    targets = torch.from_numpy(labels).long()
+
+    def plain() -> None:
+        for rows in torch.randperm(examples).split(batch):
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(network(pixels[rows]), targets[rows]).backward()
+            optimizer.step()
+
+    def ours() -> None:
+        rows = np.arange(examples)
+        trainer.train(rows, epochs=1, batch_size=batch, seed_address=(0, 1, 0))
+
+    seconds = side_by_side(ours, plain)
+    assert report(benchmark, f"{backbone}, batch {batch}", examples, *seconds) >= 0.95
+    benchmark.pedantic(ours, rounds=3)
