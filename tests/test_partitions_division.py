@@ -66,6 +66,7 @@ def test_apportion_gives_the_largest_remainders_first():
     assert apportion(10, share).tolist() == [5, 2, 1, 1, 1, 0]
     assert apportion(4, np.ones(3)).tolist() == [2, 1, 1]
     assert apportion(0, np.ones(3)).tolist() == [0, 0, 0]
+    assert apportion(3, np.array([1e-320, 1e-320, 0])).tolist() == [2, 1, 0]
 
 
 def test_fill_takes_the_commonest_key_of_the_largest_client():

@@ -60,7 +60,8 @@ def apportion(total: int, share: NDArray[np.float64]) -> NDArray[np.int64]:
 
     Largest remainders (Hamilton's method), the earlier if tied.
     """
-    exact = share * (total / share.sum())
+    # Divided first: what is left of a Dirichlet vector can be so small that total / sum overflows.
+    exact = share / share.sum() * total
     whole = np.floor(exact).astype(np.int64)
     left = total - int(whole.sum())
     whole[np.argsort(whole - exact, kind="stable")[:left]] += 1
