@@ -23,8 +23,8 @@ _IID = FAMILIES["partition"].read("iid")
 def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
     """The scenario of canonical values, one for every key of a scenario.
 
-    Returns it with, by key, the reason why it has another value than was asked for. Raises
-    Mismatch whose path begins with the key that is at fault.
+    Returns it with, by key, the reason why that key has no meaning in it. Raises Mismatch whose
+    path begins with the key that is at fault.
     """
     settled = dict(values)
     fixed: Fixed = {}
@@ -45,8 +45,7 @@ def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
         fixed |= found
     _check_partition(settled)
     _check_optimizer(settled)
-    reasons = {key: why for key, (value, why) in fixed.items() if values[key] != value}
-    return Scenario(**settled), reasons
+    return Scenario(**settled), {key: why for key, (_, why) in fixed.items()}
 
 
 def _mnist(values: Values) -> Fixed:
@@ -63,23 +62,19 @@ def _mnist(values: Values) -> Fixed:
 
 def _centralized(values: Values) -> Fixed:
     why = "centralized has no clients"
-    return {
-        "clients": (1, why),
-        "partition": (_IID, why),
-        "fraction": (1.0, why),
-        "buffers": (_one_holder(values), "one holder: local and average are the same"),
-    }
+    own = {"clients": (1, why), "partition": (_IID, why), "fraction": (1.0, why)}
+    return own | _unshared_buffers(values)
 
 
 def _local(values: Values) -> Fixed:
-    return {
-        "fraction": (1.0, "local trains every client in every round"),
-        "buffers": (_one_holder(values), "nothing is averaged: local and average are the same"),
-    }
+    why = "local trains every client in every round"
+    return {"fraction": (1.0, why)} | _unshared_buffers(values)
 
 
-def _one_holder(values: Values) -> str:
-    return "average" if values["buffers"] == "local" else values["buffers"]
+def _unshared_buffers(values: Values) -> Fixed:
+    if values["buffers"] not in ("average", "local"):
+        return {}
+    return {"buffers": ("average", "nothing is shared, so average and local are the same")}
 
 
 def _fedsgd(values: Values) -> Fixed:

@@ -269,7 +269,9 @@ def _distinct(rows: list[Cells]) -> tuple[list[_Settled], list[str]]:
             raise _at_cell(bad, cells) from None
         if scenario not in found:
             origin = {key: cell.origin for key, cell in cells.items()}
-            origin |= {key: f"fixed: {reason}" for key, reason in reasons.items()}
+            for key, reason in reasons.items():
+                if getattr(scenario, key) != cells[key].value:
+                    origin[key] = f"fixed: {reason}"
             found[scenario] = _Settled(scenario=scenario, origin=origin, fixed=frozenset(reasons))
     lost = len(rows) - len(found)
     noun = "scenario is" if lost == 1 else "scenarios are"
