@@ -270,6 +270,13 @@ def test_predictions_do_not_depend_on_the_chunks(monkeypatch):
     np.testing.assert_allclose(trainer.predict(PIXELS), whole, rtol=1e-5, atol=1e-6)
 
 
+def test_predictions_of_training_rows_and_of_no_images():
+    trainer = make(augment="flip+shift")
+    rows = np.array([5, 0, 22])
+    np.testing.assert_array_equal(trainer.predict_rows(rows), trainer.predict(PIXELS[rows]))
+    assert trainer.predict(PIXELS[:0]).shape == (0, 2)
+
+
 def test_an_evaluation_batch_that_does_not_fit_is_halved():
     trainer = make()
     sizes = []

@@ -97,8 +97,7 @@ class Assembly:
         for index, (_, load) in enumerate(members):
             load()
             rows = self._rows_of(index, len(members))
-            images = self.trainer.images.host[rows]
-            probabilities[rows] = self.trainer.predict(images)
+            probabilities[rows] = self.trainer.predict_rows(rows)
         return self._task.relabel(self.trainer.targets, probabilities)
 
     def _rows_of(self, member: int, members: int) -> NDArray[np.int64]:

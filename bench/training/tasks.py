@@ -51,6 +51,8 @@ class Task(Protocol):
 
     outputs: int
     """The width of the network's last layer."""
+    classes: int
+    """The columns of the scores: observations, or exclusive classes."""
     needs_teacher: bool
     """Whether a second training follows, on targets that :meth:`relabel` rebuilds."""
 
@@ -83,6 +85,7 @@ class DigitTask:
     """Ten exclusive classes: softmax cross-entropy, mean over the batch (McMahan et al. 2017)."""
 
     outputs = DIGITS
+    classes = DIGITS
     needs_teacher = False
 
     def targets(self, labels: NDArray[np.float32], seed: int) -> Tensor:
@@ -113,6 +116,7 @@ class ObservationTask:
         unknown = [p for p in policies if p not in LABEL_POLICIES]
         assert not unknown, f"unknown policies {unknown}"
         self.policies = policies
+        self.classes = len(policies)
         self.needs_teacher = SELF_TRAINED in policies
         widths = [3 if p == MULTICLASS else 1 for p in policies]
         first = np.concatenate(([0], np.cumsum(widths))).astype(np.int64)

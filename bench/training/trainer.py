@@ -147,16 +147,12 @@ class Trainer:
 
     def predict(self, images: NDArray[np.uint8] | Tensor) -> NDArray[np.float32]:
         """(n, h, w) uint8 → (n, o) scores of the model as it stands, fp32, on the CPU."""
-        self._enter("eval")
         store = ImageStore(images, self.flat.device)
-        rows = torch.arange(len(store))
-        while True:
-            try:
-                return self._scores(store, rows)
-            except torch.OutOfMemoryError:
-                if self._largest <= store.side**2:
-                    raise
-                self._largest //= 2
+        return self._predict(store, torch.arange(len(store)))
+
+    def predict_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(k, o) scores of the training images ``rows``, where they lie; not augmented."""
+        return self._predict(self.images, torch.from_numpy(rows))
 
     def recalibrate(self, rows: NDArray[np.int64], batch_size: int | None = 64) -> None:
         """Sets running statistics to their mean over one pass of ``rows``, without gradients.
@@ -201,8 +197,21 @@ class Trainer:
         for (start, stop), batch in zip(bounds, inputs, strict=True):
             total.add_(self._step(batch, targets[start:stop], hook), alpha=stop - start)
 
+    def _predict(self, store: ImageStore, rows: Tensor) -> NDArray[np.float32]:
+        """Scores in batches as large as memory allows, found by halving."""
+        self._enter("eval")
+        while True:
+            try:
+                return self._scores(store, rows)
+            except torch.OutOfMemoryError:
+                if self._largest <= store.side**2:
+                    raise
+                self._largest //= 2
+
     def _scores(self, store: ImageStore, rows: Tensor) -> NDArray[np.float32]:
-        bounds = batch_bounds(len(store), max(1, self._largest // store.side**2))
+        bounds = batch_bounds(len(rows), max(1, self._largest // store.side**2))
+        if not bounds:
+            return np.empty((0, self.task.classes), dtype=np.float32)
         with torch.inference_mode():
             parts = [
                 self.task.scores(self._step.forward(batch))
