@@ -1,0 +1,133 @@
+"""What becomes of batch normalisation's running statistics in a federation: a declared choice.
+
+=============== ==================================================================================
+``average``     clients are sent them and send theirs; the server takes the mean weighted by n_k,
+                and of the batch counters the largest
+``local``       each client keeps its own (Li et al. 2021, FedBN); no statistics are sent. The
+                global model has the weighted mean over the last round's clients, to be scored by
+``frozen``      they are never updated: training normalises by the initial ones, and none are sent
+``recalibrate`` after the server's step the round's clients pass their images through the new model
+                without gradients, and the mean of what they find, weighted by n_k, is sent round
+``groupnorm``   the network has none
+=============== ==================================================================================
+
+Means have positive weights, so a running variance stays positive; server optimisers never see one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.federation.clients import State
+from bench.federation.exact_sum import ExactSum
+from bench.models.flat import FlatModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.federation.engine import Federation
+    from bench.federation.strategies import Visit
+
+BUFFERS, COUNTERS = "buffers", "counters"
+"""The names under which a client keeps its statistics."""
+
+
+class Buffers:
+    """The global statistics (Q,) fp32 and counters (R,) int64 under one of the choices.
+
+    ``keep`` makes the choice ``local``, unless they are frozen: for strategies that define it so.
+    """
+
+    def __init__(self, choice: str, flat: FlatModel, *, keep: bool = False) -> None:
+        self._flat = flat
+        self._choice = "local" if keep and choice != "frozen" else choice
+        self._global = flat.buffers_flat.clone()
+        self._counters = flat.counters_flat.clone()
+        self._initial = self._global.clone(), self._counters.clone()
+        self._seen = torch.zeros_like(self._counters)
+        self._sum = ExactSum(self._global.numel(), self._global.device)
+
+    @property
+    def local(self) -> bool:
+        """Whether each client keeps its own."""
+        return self._choice == "local"
+
+    @property
+    def shared(self) -> int:
+        """The statistics sent each way by each client of a round."""
+        return self._global.numel() if self._choice in ("average", "recalibrate") else 0
+
+    def start(self) -> None:
+        """A round begins."""
+        self._sum.start(self._magnitude())
+        self._seen.zero_()
+
+    def _magnitude(self) -> float:
+        if self._global.numel() == 0:
+            return 1.0
+        return float(torch.linalg.vector_norm(self._global, ord=float("inf")))
+
+    def begin_state(self, state: State) -> None:
+        """Adds what a client keeps before its first round: the initial statistics."""
+        if self.local and self._global.numel():
+            state[BUFFERS], state[COUNTERS] = (t.clone() for t in self._initial)
+
+    def load(self, state: State) -> None:
+        """Into the model: the statistics a client starts a round with."""
+        self._flat.buffers_flat.copy_(state.get(BUFFERS, self._global))
+        self._flat.counters_flat.copy_(state.get(COUNTERS, self._counters))
+
+    def load_global(self) -> None:
+        """Into the model: the global statistics."""
+        self.load({})
+
+    def add(self, visit: Visit) -> None:
+        """The trained client's statistics join the round's mean."""
+        if self._choice in ("average", "local"):
+            self._take(visit.share)
+
+    def _take(self, share: float) -> None:
+        self._sum.add(self._flat.buffers_flat, share)
+        torch.maximum(self._seen, self._flat.counters_flat, out=self._seen)
+
+    def keep(self, state: State) -> None:
+        """The trained client's statistics join its state, where it keeps them."""
+        if BUFFERS in state:
+            state[BUFFERS].copy_(self._flat.buffers_flat)
+            state[COUNTERS].copy_(self._flat.counters_flat)
+
+    def close(self, clients: Sequence[int]) -> None:
+        """The round's mean becomes the global one; without clients it stays as it was."""
+        if clients and self._choice in ("average", "local"):
+            self._replace()
+
+    def _replace(self) -> None:
+        self._global.copy_(self._sum.total())
+        self._counters.copy_(self._seen)
+
+    def recalibrate(self, federation: Federation, clients: Sequence[int], selected: int) -> int:
+        """Where it is the choice: every client's statistics of the new global model, averaged.
+
+        ``selected`` is Σ n over ``clients``. Returns how many clients were sent the new model.
+        """
+        if self._choice != "recalibrate" or not clients or self._global.numel() == 0:
+            return 0
+        for client in clients:
+            rows = federation.rows_of(client)
+            federation.load_global()
+            federation.trainer.recalibrate(rows, federation.scenario.batch_size)
+            self._take(len(rows) / selected)
+        self._replace()
+        return len(clients)
+
+    def state(self) -> State:
+        """The global statistics, by name; live."""
+        return {"statistics": self._global, "counters": self._counters}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self._global.copy_(state["statistics"])
+        self._counters.copy_(state["counters"])

@@ -1,0 +1,349 @@
+"""The round loop: sample clients, let each train from the global vector, sum, step.
+
+There is one model in the process. A client is a copy into its flat vectors, local steps and a
+weighted addition, so a round costs what its images cost and memory does not grow with the number of
+clients. Sums are exact and therefore independent of the order in which clients are visited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import NonFiniteError, ScenarioFailed
+from bench.federation.buffers import Buffers
+from bench.federation.clients import ClientStore, State
+from bench.federation.exact_sum import ExactSum, OutOfRange
+from bench.federation.outcome import RoundResult, Traffic, round_result
+from bench.federation.sampling import sample, sample_poisson
+from bench.federation.solo import Solo
+from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
+from bench.suites.scenario import Scenario
+from bench.training.trainer import LocalResult
+
+Member = tuple[str, Callable[[], None]]
+"""(name, load): after ``load()`` the model holds that member's parameters and statistics."""
+
+
+class Federation:
+    """A scenario's learners. ``trainer``'s model must hold the initial parameters.
+
+    Parameters
+    ----------
+    scenario : its strategy, clients' work, fraction, buffers and seed are used.
+    trainer : trains the process's one model.
+    clients : (n_k,) int64 rows of the training images, for each client.
+    store : keeps what clients keep between rounds.
+    strategy : a row to use in place of the one that the scenario names.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        trainer: LocalTrainer,
+        clients: Sequence[NDArray[np.int64]],
+        store: ClientStore,
+        *,
+        strategy: Strategy | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.trainer = trainer
+        self.strategy = strategy or TABLE[scenario.strategy.name]
+        self.strategy.check(scenario)
+        self._settings = dict(scenario.strategy.parameters)
+        self._store = store
+        self._flat = flat = trainer.flat
+        store.device = flat.device
+        self._rows = [np.asarray(rows, dtype=np.int64) for rows in clients]
+        self._sizes = [len(rows) for rows in self._rows]
+        self._round = 0
+        self.parameters = flat.parameters_flat.clone()
+        """(P,) fp32, the global model's."""
+        self._personal = self._personal_places()
+        self._initial_personal = self.parameters[self._personal].clone()
+        self._buffers = Buffers(scenario.buffers, flat, keep=self.strategy.keeps_buffers)
+        self._server = self.strategy.server_state(self.parameters, self._settings)
+        if self.strategy.setting == "federated":
+            self._solo = None
+            self._allocate()
+        else:
+            pooled = self.strategy.setting == "pooled"
+            learners = [np.sort(np.concatenate(self._rows))] if pooled else self._rows
+            self._solo = Solo(scenario, trainer, learners, store)
+
+    def _allocate(self) -> None:
+        size, device = self.parameters.numel(), self.parameters.device
+        self._sums = {name: ExactSum(size, device) for name in self.strategy.sums}
+        self._scratch = torch.empty_like(self.parameters)
+        self._magnitude = self._check_global(0)
+
+    def _personal_places(self) -> Tensor:
+        """(p,) int64: the elements of the parameter vector that stay with the clients."""
+        names = set(self.strategy.personal(self._flat.module))
+        slots = [s for s in self._flat.layout.parameters if s.name in names]
+        places = [torch.arange(s.start, s.stop) for s in slots]
+        return torch.cat([torch.zeros(0, dtype=torch.int64), *places]).to(self.parameters.device)
+
+    def round(self, number: int, clients: Sequence[int] | None = None) -> RoundResult:
+        """Round ``number``, 1-based. ``clients`` are visited, in that order, in place of those
+        drawn for the round; the order does not change a bit of the result.
+
+        Raises NonFiniteError, naming the round and the tensor, where the new global model holds NaN
+        or infinity, and what the trainer raises, which names the client as well.
+        """
+        self._round = number
+        if self._solo is not None:
+            chosen, results = self._solo.round(number)
+            return round_result(number, chosen, results, [], Traffic())
+        drawn = self._sample(number) if clients is None else tuple(clients)
+        chosen = tuple(sorted(drawn))
+        scalars: dict[str, list[float]] = {}
+        stack = self._stack(len(chosen))
+        for total in self._sums.values():
+            total.start(self._magnitude)
+        self._buffers.start()
+        selected = sum(self._sizes[k] for k in chosen)
+        main: list[LocalResult] = []
+        beside: list[LocalResult] = []
+        for client in drawn:
+            visit = self._visit(client, selected, scalars)
+            place = None if stack is None else stack[chosen.index(client)]
+            self._train(visit, place)
+            main.append(visit.result)
+            beside += visit.beside
+        self._close(chosen, scalars, stack)
+        passes = self._buffers.recalibrate(self, chosen, selected)
+        return round_result(number, chosen, main, beside, self._traffic(len(chosen), passes))
+
+    def _sample(self, number: int) -> tuple[int, ...]:
+        draw = sample_poisson if self.strategy.sampling == "poisson" else sample
+        return draw(len(self._rows), self.scenario.fraction, seed=self.scenario.seed, round=number)
+
+    def _stack(self, members: int) -> Tensor | None:
+        if not self.strategy.stacked:
+            return None
+        return self.parameters.new_empty((members, self.parameters.numel()))
+
+    def _visit(self, client: int, selected: int, scalars: dict[str, list[float]]) -> Visit:
+        return Visit(
+            scenario=self.scenario,
+            settings=self._settings,
+            trainer=self.trainer,
+            round=self._round,
+            client=client,
+            rows=self._rows[client],
+            share=self._sizes[client] / selected,
+            share_of_all=self._sizes[client] / sum(self._sizes),
+            start=self.parameters,
+            server=self._server,
+            state=self._state_of(client),
+            sums=self._sums,
+            scalars=scalars,
+            scratch=self._scratch,
+        )
+
+    def _state_of(self, client: int) -> State:
+        state = self._store.get(client)
+        if state is None:
+            state = dict(self.strategy.client_state(self.parameters, self._settings))
+            if self._personal.numel():
+                state["personal"] = self._initial_personal.clone()
+            self._buffers.begin_state(state)
+        return state
+
+    def _train(self, visit: Visit, place: Tensor | None) -> None:
+        """The client's part of the round, from what it is sent to what it keeps."""
+        flat = self._flat
+        flat.parameters_flat.copy_(self.parameters)
+        if self._personal.numel():
+            flat.parameters_flat.index_copy_(0, self._personal, visit.state["personal"])
+        self._buffers.load(visit.state)
+        self.strategy.local(visit)
+        try:
+            self.strategy.contribute(visit)
+            self._buffers.add(visit)
+        except OutOfRange as error:
+            raise self._diverged(visit, error) from error
+        if place is not None:
+            place.copy_(visit.parameters)
+        if self._personal.numel():
+            torch.index_select(visit.parameters, 0, self._personal, out=visit.state["personal"])
+        self._buffers.keep(visit.state)
+        self.strategy.finish(visit)
+        if visit.state:
+            self._store.put(visit.client, self._round, visit.state)
+
+    def _diverged(self, visit: Visit, error: OutOfRange) -> ScenarioFailed:
+        name = self._flat.first_non_finite()
+        where = f"round {self._round}, client {visit.client}"
+        mend = "lower the optimizer's lr"
+        if name is not None:
+            return NonFiniteError(
+                "training gave a number that is not finite",
+                where=where,
+                found=f"NaN or infinity in {name}",
+                mend=mend,
+            )
+        return ScenarioFailed(
+            "training diverged: what a client sends is too large to be summed",
+            where=where,
+            found=f"a weighted value of {error}",
+            mend=mend,
+        )
+
+    def _close(
+        self, chosen: tuple[int, ...], scalars: dict[str, list[float]], stack: Tensor | None
+    ) -> None:
+        closing = Closing(
+            scenario=self.scenario,
+            settings=self._settings,
+            round=self._round,
+            clients=chosen,
+            population=len(self._rows),
+            parameters=self.parameters,
+            server=self._server,
+            sums=self._sums,
+            stack=stack,
+            scalars=scalars,
+            scratch=self._scratch,
+        )
+        self.strategy.server(closing)
+        self._buffers.close(chosen)
+        self._magnitude = self._check_global(self._round)
+
+    def _check_global(self, number: int) -> float:
+        """The largest magnitude of the global parameters; waits for the device."""
+        low, high = torch.stack(torch.aminmax(self.parameters)).tolist()
+        if math.isfinite(low) and math.isfinite(high):
+            return max(-low, high)
+        for slot in self._flat.layout.parameters:
+            if not bool(torch.isfinite(slot.view(self.parameters)).all()):
+                break
+        raise NonFiniteError(
+            "aggregation gave a number that is not finite",
+            where=f"round {number}, on the server",
+            found=f"NaN or infinity in {slot.name}",
+            mend="lower the strategy's server_lr or the optimizer's lr",
+        )
+
+    def _traffic(self, clients: int, passes: int) -> Traffic:
+        """What the round's clients sent and were sent; ``passes`` were sent the new model again."""
+        shared = self.parameters.numel() - self._personal.numel()
+        statistics = self._buffers.shared
+        return Traffic(
+            up=clients * (self.strategy.up * shared + statistics),
+            down=clients * (self.strategy.down * shared + statistics) + passes * shared,
+        )
+
+    def rows_of(self, client: int) -> NDArray[np.int64]:
+        """(n_k,) the client's rows of the training images."""
+        return self._rows[client]
+
+    def load_global(self) -> None:
+        """Copies the global model into the process's model.
+
+        Where clients keep parts to themselves (personal parameters, local statistics), the global
+        model has the weighted mean of those parts over the last round's clients. It serves for
+        scoring only; no client is sent it.
+        """
+        self._flat.parameters_flat.copy_(self.parameters)
+        self._buffers.load_global()
+
+    def load_personal(self, client: int) -> None:
+        """Copies the model that ``client`` would use into the process's model: its own parameters
+        and statistics where it has some, the global ones elsewhere."""
+        self.load_global()
+        state = self._state_of(client)
+        if self.strategy.keeps_model:
+            self._flat.parameters_flat.copy_(state["personal/parameters"])
+            self._flat.buffers_flat.copy_(state["personal/buffers"])
+            self._flat.counters_flat.copy_(state["personal/counters"])
+            return
+        if self._personal.numel():
+            self._flat.parameters_flat.index_copy_(0, self._personal, state["personal"])
+        self._buffers.load(state)
+
+    def models(self) -> Iterator[Member]:
+        """The models to be scored: the global one, or for ``local`` one a client, in order."""
+        if self._solo is None:
+            yield "global", self.load_global
+        elif self.strategy.setting == "pooled":
+            yield "global", partial(self._load_learner, 0)
+        else:
+            for client in range(len(self._rows)):
+                yield f"client-{client}", partial(self._load_learner, client)
+
+    def _load_learner(self, learner: int) -> None:
+        assert self._solo is not None
+        self._solo.load(learner)
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether clients have models of their own beside a global one."""
+        return self._solo is None and (
+            bool(self._personal.numel())
+            or self.strategy.keeps_model
+            or (self._buffers.local and self._flat.buffers_flat.numel() > 0)
+        )
+
+    def personal_models(self) -> Iterator[Member]:
+        """One model a client where :attr:`is_personal`, in order; otherwise none."""
+        if self.is_personal:
+            for client in range(len(self._rows)):
+                yield f"client-{client}", partial(self.load_personal, client)
+
+    def export(self) -> dict[str, Tensor]:
+        """The final model's tensors by name; for ``local`` as ``client-3/<name>``."""
+        members = list(self.models())
+        tensors: dict[str, Tensor] = {}
+        for name, load in members:
+            load()
+            prefix = f"{name}/" if len(members) > 1 or self.strategy.setting == "alone" else ""
+            tensors |= {prefix + key: t for key, t in self._flat.named_tensors().items()}
+        return tensors
+
+    def state(self) -> State:
+        """All that the next round needs, by name, beside the client files it writes first.
+
+        The tensors are live: save them before the next round, then call :meth:`commit`.
+        """
+        self._store.flush()
+        versions = torch.full((max(1, len(self._rows)),), -1, dtype=torch.int64)
+        for client, number in self._store.versions.items():
+            versions[client] = number
+        state = {"round": torch.tensor(self._round), "clients": versions}
+        if self._solo is None:
+            state["parameters"] = self.parameters
+            state |= {f"buffers/{name}": t for name, t in self._buffers.state().items()}
+            state |= {f"server/{name}": t for name, t in self._server.items()}
+        return state
+
+    def load_state(self, state: State) -> None:
+        """Goes back to a state that was saved; the next round is then as it would have been."""
+        self._round = int(state["round"])
+        self._store.restore({k: v for k, v in enumerate(state["clients"].tolist()) if v >= 0})
+        if self._solo is not None:
+            return
+        self.parameters.copy_(state["parameters"])
+        self._buffers.load_state(
+            {n.removeprefix("buffers/"): t for n, t in state.items() if n.startswith("buffers/")}
+        )
+        for name, tensor in self._server.items():
+            tensor.copy_(state[f"server/{name}"])
+        self._magnitude = self._check_global(self._round)
+
+    def commit(self, number: int) -> None:
+        """Says that a checkpoint with the state after round ``number`` is on disk, so that client
+        files it does not name can go."""
+        assert number == self._round, f"round {number} is not the last, {self._round}"
+        self._store.commit()
+
+    def discard(self) -> None:
+        """Deletes everything kept for clients; the federation cannot go on after it."""
+        self._store.discard()

@@ -1,0 +1,73 @@
+"""What a round amounted to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.training.trainer import LocalResult
+
+BYTES = 4
+"""Of one fp32 number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """One round's training and traffic."""
+
+    round: int
+    clients: tuple[int, ...]
+    """The clients that trained, sorted; client 0 stands for the pool of a centralised run."""
+    loss: float
+    """Mean training loss over the examples; NaN where no client took part (Poisson sampling)."""
+    examples: int
+    """Images passed through training, each epoch counted."""
+    steps: int
+    """Local updates, all clients together."""
+    seconds: float
+    """Spent in training; the rest of the round is left out."""
+    images_per_second: float
+    """``examples / seconds``; 0 where nothing was trained."""
+    bytes_up: int
+    """Sent by clients: what the strategy shares, as fp32; scalars and counters are left out."""
+    bytes_down: int
+    """Sent to clients."""
+    epsilon: float | None = None
+    """ε of (ε, δ)-differential privacy spent so far, where the strategy accounts for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Numbers sent by, and to, all clients of a round together."""
+
+    up: int = 0
+    down: int = 0
+
+
+def round_result(
+    number: int,
+    clients: tuple[int, ...],
+    main: Sequence[LocalResult],
+    beside: Sequence[LocalResult],
+    traffic: Traffic,
+    epsilon: float | None = None,
+) -> RoundResult:
+    """Adds up trainings; the loss is that of ``main``, in any order the same."""
+    work = [*main, *beside]
+    weight = sum(r.examples for r in main)
+    loss = math.fsum(r.loss * r.examples for r in main) / weight if weight else math.nan
+    examples = sum(r.examples for r in work)
+    seconds = math.fsum(r.seconds for r in work)
+    return RoundResult(
+        round=number,
+        clients=clients,
+        loss=loss,
+        examples=examples,
+        steps=sum(r.steps for r in work),
+        seconds=seconds,
+        images_per_second=examples / seconds if seconds > 0 else 0.0,
+        bytes_up=BYTES * traffic.up,
+        bytes_down=BYTES * traffic.down,
+        epsilon=epsilon,
+    )

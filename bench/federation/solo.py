@@ -1,0 +1,94 @@
+"""Learners that exchange nothing: the two references beside every federation.
+
+``centralized`` is one learner with everyone's images, ``local`` one a client. A learner is plain
+training cut into rounds: its parameters, statistics and optimiser carry over from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.federation.clients import ClientStore, State
+from bench.suites.scenario import Scenario
+from bench.training.trainer import LocalResult
+
+if TYPE_CHECKING:
+    from bench.federation.strategies import LocalTrainer
+
+OPTIMIZER = "optimizer/"
+"""Stands before the names of the optimiser's tensors in a learner's state."""
+
+
+class Solo:
+    """The learners ``rows``; each one's state is in the store under its number."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        trainer: LocalTrainer,
+        rows: Sequence[NDArray[np.int64]],
+        store: ClientStore,
+    ) -> None:
+        self._scenario = scenario
+        self._trainer = trainer
+        self._rows = rows
+        self._store = store
+        flat = trainer.flat
+        self._initial = {
+            "parameters": flat.parameters_flat.clone(),
+            "buffers": flat.buffers_flat.clone(),
+            "counters": flat.counters_flat.clone(),
+        }
+
+    def round(self, number: int) -> tuple[tuple[int, ...], list[LocalResult]]:
+        """Every learner trains on; returns who they are and what their work amounted to."""
+        everyone = tuple(range(len(self._rows)))
+        return everyone, [self._train(learner, number) for learner in everyone]
+
+    def _train(self, learner: int, number: int) -> LocalResult:
+        state = self._store.get(learner)
+        self._copy_in(self._initial if state is None else state)
+        optimizer = None if state is None else _optimizer(state)
+        result = self._trainer.train(
+            self._rows[learner],
+            epochs=self._scenario.local_epochs,
+            batch_size=self._scenario.batch_size,
+            seed_address=(self._scenario.seed, number, learner),
+            optimizer_state=optimizer,
+        )
+        kept = self._fresh(result) if state is None else state
+        self._copy_out(result, kept)
+        self._store.put(learner, number, kept)
+        return result
+
+    def load(self, learner: int) -> None:
+        """Copies the learner's model, or before its first round the initial one, into the one
+        model of the process."""
+        self._copy_in(self._store.get(learner) or self._initial)
+
+    def _copy_in(self, state: State) -> None:
+        flat = self._trainer.flat
+        flat.parameters_flat.copy_(state["parameters"])
+        flat.buffers_flat.copy_(state["buffers"])
+        flat.counters_flat.copy_(state["counters"])
+
+    def _fresh(self, result: LocalResult) -> State:
+        """Memory of its own for a learner's first state."""
+        state = {name: tensor.clone() for name, tensor in self._initial.items()}
+        return state | {OPTIMIZER + n: t.clone() for n, t in result.optimizer_state.items()}
+
+    def _copy_out(self, result: LocalResult, state: State) -> None:
+        flat = self._trainer.flat
+        state["parameters"].copy_(flat.parameters_flat)
+        state["buffers"].copy_(flat.buffers_flat)
+        state["counters"].copy_(flat.counters_flat)
+        for name, tensor in result.optimizer_state.items():
+            state[OPTIMIZER + name].copy_(tensor)
+
+
+def _optimizer(state: State) -> State:
+    return {n.removeprefix(OPTIMIZER): t for n, t in state.items() if n.startswith(OPTIMIZER)}

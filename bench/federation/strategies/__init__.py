@@ -1,0 +1,12 @@
+"""The strategies by name: one table, one row each.
+
+A new one is a row in the module it is akin to, its functions beside it, and a test with numbers
+worked out by hand; :mod:`bench.suites.catalog` declares its name and parameters.
+"""
+
+from bench.federation.strategies import averaging
+from bench.federation.strategies.strategy import Closing, LocalTrainer, Strategy, Visit
+
+TABLE: dict[str, Strategy] = {**averaging.ROWS}
+
+__all__ = ["TABLE", "Closing", "LocalTrainer", "Strategy", "Visit"]

@@ -1,0 +1,95 @@
+"""Sums that no order of their terms changes, against fractions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.federation.exact_sum import CHUNK, ExactSum, OutOfRange
+
+numbers = st.floats(min_value=-40000, max_value=40000, width=32)
+weights = st.floats(min_value=0, max_value=1)
+terms = st.lists(st.tuples(numbers, numbers, weights), min_size=1, max_size=12)
+
+
+def total(items, magnitude: float = 1.0) -> torch.Tensor:
+    running = ExactSum(2, "cpu")
+    running.start(magnitude)
+    for a, b, weight in items:
+        running.add(torch.tensor([a, b]), weight)
+    return running.total()
+
+
+@given(terms, st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_any_order_gives_the_same_bits(items, random):
+    shuffled = list(items)
+    random.shuffle(shuffled)
+    assert total(items).tolist() == total(shuffled).tolist()
+
+
+@given(terms)
+@settings(max_examples=150, deadline=None)
+def test_is_within_half_a_step_a_term_of_the_true_sum(items):
+    """The step is 2^(7-52) for terms of magnitude one; each product is rounded once before."""
+    allowed = sum(Fraction(1, 2**46) + abs(Fraction(a) * Fraction(w)) / 2**53 for a, _, w in items)
+    exact = sum(Fraction(a) * Fraction(w) for a, _, w in items)
+    assert abs(Fraction(float(total(items)[0])) - exact) <= allowed + abs(exact) / 2**53
+
+
+def test_large_terms_take_another_path_to_the_same_grid():
+    """64 is the last value of the fast path; 100.1 is beyond it, and both are on the same grid."""
+    small, large = (0.1, 64.0, 1.0), (100.1, 0.3, 1.0)
+    grid = 2.0**-45
+    for value in total([small, large]).tolist():
+        assert value % grid == 0
+    expected = round(float(torch.tensor(100.1)) / grid) + round(float(torch.tensor(0.1)) / grid)
+    assert total([small, large])[0].item() == expected * grid
+
+
+def test_one_term_with_weight_one_comes_back_as_it_was():
+    values = torch.randn(1000)
+    running = ExactSum(1000, "cpu")
+    running.add(values, 1.0)
+    assert torch.equal(running.total().float(), values)
+
+
+def test_vectors_longer_than_a_chunk_are_summed_throughout():
+    size = CHUNK["cpu"] + 3
+    running = ExactSum(size, "cpu")
+    ramp = torch.arange(size, dtype=torch.float32) / 2**18
+    running.add(ramp, 0.25)
+    running.add(ramp, 0.75)
+    assert torch.equal(running.total(), ramp.double())
+
+
+def test_start_forgets():
+    running = ExactSum(1, "cpu")
+    running.add(torch.ones(1), 0.5)
+    running.start(1.0)
+    running.add(torch.ones(1), 0.25)
+    assert (running.total().item(), running.weight) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2.0**18])
+def test_what_the_grid_cannot_hold_is_refused(value):
+    with pytest.raises(OutOfRange):
+        ExactSum(2, "cpu").add(torch.tensor([0.0, value]), 1.0)
+
+
+def test_the_reach_grows_with_the_magnitude():
+    running = ExactSum(1, "cpu")
+    running.start(2.0**30)
+    running.add(torch.tensor([2.0**40]), 1.0)
+    assert running.total().item() == 2.0**40
+
+
+def test_an_empty_vector_has_an_empty_sum():
+    running = ExactSum(0, "cpu")
+    running.add(torch.zeros(0), 1.0)
+    assert running.total().numel() == 0
