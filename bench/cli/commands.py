@@ -1,3 +1,5 @@
 """Importing this registers every command."""
 
-import bench.cli.partition  # noqa: F401
+import bench.cli.partition
+import bench.cli.schema
+import bench.cli.score  # noqa: F401

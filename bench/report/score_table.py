@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bench.observations import COMPETITION
+from bench.report.references import Reference
 from bench.report.table import Column, Table, decimals
 from bench.scoring.evaluation import Asked, Evaluation
 from bench.scoring.operating import Fixed
@@ -21,23 +21,6 @@ METHODS = {
 SHORT = {"sensitivity": "sens.", "specificity": "spec."}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """Published figures to hold the scores against."""
-
-    name: str
-    values: Mapping[str, float]
-    """AUROC per condition, as a fraction."""
-    intervals: Mapping[str, tuple[float, float]]
-    mean: float | None
-    """Mean over the competition tasks."""
-    mean_interval: tuple[float, float] | None
-    decimals: int
-    """Decimals that were printed."""
-    notes: tuple[str, ...]
-    """What it was measured on, and what makes it comparable or not."""
-
-
 def model_table(
     evaluation: Evaluation,
     asked: Asked,
@@ -45,11 +28,11 @@ def model_table(
     title: str,
     notes: Sequence[str],
     calibrated: bool,
-    reference: Reference | None,
+    references: Sequence[Reference],
 ) -> Table:
     """One row a condition, the mean over the competition tasks last."""
-    rows = [_row(evaluation, name, asked, reference) for name in evaluation.conditions]
-    rows.append(_mean_row(evaluation, reference))
+    rows = [_row(evaluation, name, asked, references) for name in evaluation.conditions]
+    rows.append(_mean_row(evaluation, references))
     columns = [
         Column(key="condition", title="Condition"),
         _auroc("auroc", "AUROC"),
@@ -68,23 +51,17 @@ def model_table(
     ]
     if evaluation.readers:
         columns.append(Column(key="below", title="Below", write=_below, align="right"))
-    if reference is not None:
-        places = reference.decimals
-        columns += [
-            _number("published", reference.name, places),
-            Column(
-                key="difference",
-                title="Difference",
-                write=decimals(places, signed=True),
-                align="right",
-                emphasis=_better,
-            ),
-        ]
+    for reference in references:
+        if len(references) == 1:
+            columns.append(
+                _number(f"published {reference.name}", reference.name, reference.decimals)
+            )
+        columns.append(_difference(reference, alone=len(references) == 1))
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
         title=title,
-        notes=(*notes, *_notes(evaluation, asked, reference)),
+        notes=(*notes, *_notes(evaluation, asked, references)),
         rule_before=(len(rows) - 1,),
     )
 
@@ -95,13 +72,13 @@ def each_table(
     *,
     title: str,
     notes: Sequence[str],
-    reference: Reference | None,
+    references: Sequence[Reference],
 ) -> Table:
     """One row a model, in the order given; conditions are columns."""
     names = list(dict.fromkeys(name for e in evaluations for name in e.conditions))
     rows = []
     for e in evaluations:
-        row = {"model": e.name, "n": e.report.n, **_mean_row(e, reference)}
+        row = {"model": e.name, "n": e.report.n, **_mean_row(e, references)}
         row |= {f"auroc {c}": e.conditions[c].score.auroc for c in names if c in e.conditions}
         rows.append(row)
     columns = [
@@ -112,14 +89,10 @@ def each_table(
     ]
     if any(e.readers for e in evaluations):
         columns.append(Column(key="below", title="Below", write=_below, align="right"))
-    if reference is not None:
-        write = decimals(reference.decimals, signed=True)
-        columns.append(
-            Column(key="difference", title=f"− {reference.name}", write=write, align="right")
-        )
+    columns += [_difference(one, alone=False) for one in references]
     columns += [_auroc(f"auroc {name}", name) for name in names]
     own = [f"{e.name}: {note}" for e in evaluations for note in _own_notes(e)]
-    common = _method_notes(evaluations, asked) + _reference_notes(evaluations, reference)
+    common = _method_notes(evaluations, asked) + _reference_notes(evaluations, references)
     return Table(
         columns=tuple(columns),
         rows=tuple(rows),
@@ -129,7 +102,7 @@ def each_table(
 
 
 def _row(
-    evaluation: Evaluation, name: str, asked: Asked, reference: Reference | None
+    evaluation: Evaluation, name: str, asked: Asked, references: Sequence[Reference]
 ) -> dict[str, Any]:
     condition = evaluation.conditions[name]
     score = condition.score
@@ -151,12 +124,12 @@ def _row(
             row[f"point_{i}"] = getattr(point, free)
     for person in condition.readers:
         row[f"reader {person.name}"] = [person.sensitivity, person.specificity]
-    if reference is not None:
-        row |= _against(score.auroc, reference.values.get(name))
+    for reference in references:
+        row |= _against(reference.name, score.auroc, reference.values.get(name))
     return row
 
 
-def _mean_row(evaluation: Evaluation, reference: Reference | None) -> dict[str, Any]:
+def _mean_row(evaluation: Evaluation, references: Sequence[Reference]) -> dict[str, Any]:
     report = evaluation.report
     row: dict[str, Any] = {
         "condition": _mean_title(report.mean_over),
@@ -172,9 +145,9 @@ def _mean_row(evaluation: Evaluation, reference: Reference | None) -> dict[str, 
         "auprc": evaluation.mean_auprc,
         "below": evaluation.mean_below,
     }
-    if reference is not None:
-        whole = len(report.mean_over) == len(COMPETITION)
-        row |= _against(report.mean_auroc, reference.mean if whole else None)
+    whole = len(report.mean_over) == len(COMPETITION)
+    for reference in references:
+        row |= _against(reference.name, report.mean_auroc, reference.mean if whole else None)
     return row
 
 
@@ -184,9 +157,25 @@ def _mean_title(over: Sequence[str]) -> str:
     return f"Competition mean ({len(over)} of {len(COMPETITION)} tasks)"
 
 
-def _against(own: float | None, published: float | None) -> dict[str, Any]:
+def _against(name: str, own: float | None, published: float | None) -> dict[str, Any]:
     difference = None if own is None or published is None else own - published
-    return {"published": published, "difference": difference}
+    return {f"published {name}": published, f"difference {name}": difference}
+
+
+def _difference(reference: Reference, *, alone: bool) -> Column:
+    key = f"difference {reference.name}"
+
+    def emphasis(row: Mapping[str, Any]) -> str | None:
+        value = row.get(key)
+        return None if not value else "good" if value > 0 else "bad"
+
+    return Column(
+        key=key,
+        title="Difference" if alone else f"− {reference.name}",
+        write=decimals(reference.decimals, signed=True),
+        align="right",
+        emphasis=emphasis,
+    )
 
 
 def _interval_value(score: ConditionScore) -> dict[str, Any] | None:
@@ -221,24 +210,21 @@ def _below(value: float | Sequence[int]) -> str:
     return f"{value:.1f}" if isinstance(value, int | float) else f"{value[0]} of {value[1]}"
 
 
-def _better(row: Mapping[str, Any]) -> str | None:
-    difference = row.get("difference")
-    return None if not difference else "good" if difference > 0 else "bad"
-
-
 def _point_title(fixed: Fixed, bound: float) -> str:
     free = "specificity" if fixed == "sensitivity" else "sensitivity"
     return f"{SHORT[free].capitalize()} at {SHORT[fixed]} {bound:g}"
 
 
-def _notes(evaluation: Evaluation, asked: Asked, reference: Reference | None) -> tuple[str, ...]:
+def _notes(
+    evaluation: Evaluation, asked: Asked, references: Sequence[Reference]
+) -> tuple[str, ...]:
     notes = _method_notes([evaluation], asked)
     if evaluation.readers:
         notes.append(
             "A radiologist's column is sensitivity/specificity; Below counts who lies under the "
             "ROC curve by the competition's step rule, and ends with the mean over its tasks."
         )
-    return (*notes, *_own_notes(evaluation), *_reference_notes([evaluation], reference))
+    return (*notes, *_own_notes(evaluation), *_reference_notes([evaluation], references))
 
 
 def _method_notes(evaluations: Sequence[Evaluation], asked: Asked) -> list[str]:
@@ -281,12 +267,13 @@ def _own_notes(evaluation: Evaluation) -> list[str]:
     return notes
 
 
-def _reference_notes(evaluations: Sequence[Evaluation], reference: Reference | None) -> list[str]:
-    if reference is None:
-        return []
-    notes = [f"{reference.name}: {note}" for note in reference.notes]
-    named = {name for e in evaluations for name in e.conditions}
-    lacking = [name for name in sorted(named) if name not in reference.values]
-    if lacking:
-        notes.append(f"{reference.name} gives no figure for {', '.join(lacking)}.")
+def _reference_notes(
+    evaluations: Sequence[Evaluation], references: Sequence[Reference]
+) -> list[str]:
+    named = dict.fromkeys(name for e in evaluations for name in e.conditions)
+    notes = []
+    for reference in references:
+        lacking = [name for name in named if name not in reference.values]
+        if lacking and reference.values:
+            notes.append(f"{reference.name} has no AUROC of {', '.join(lacking)}.")
     return notes
