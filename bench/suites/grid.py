@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from bench.errors import SuiteError
-from bench.suites.layers import Cell, InFile, Layer, Patch, entry, layer
+from bench.suites.layers import Cell, InFile, Layer, Patch, check_key, entry, layer
 
 MOST_SCENARIOS = 100_000
 """A suite with more is a slip of the pen; the largest sweep in the literature has thousands."""
@@ -37,14 +37,12 @@ class Axes:
 
 def grid_axes(grid: Mapping[str, Sequence[Any]], source: InFile, label: str) -> Axes:
     """The axes of a ``grid`` block; raises SuiteError."""
-    return Axes(
-        axes=tuple(
-            tuple(
-                entry(key, raw, source.under(key, index), label) for index, raw in enumerate(values)
-            )
-            for key, values in grid.items()
-        )
-    )
+    axes = []
+    for key, values in grid.items():
+        place = source.under(key)
+        check_key(key, place)
+        axes.append(tuple(entry(key, v, place.under(i), label) for i, v in enumerate(values)))
+    return Axes(axes=tuple(axes))
 
 
 def include_axes(row: Mapping[str, Any], source: InFile, label: str) -> Axes:

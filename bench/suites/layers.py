@@ -108,10 +108,7 @@ def built_in() -> Cells:
 
 def entry(key: str, raw: Any, source: Source, label: str) -> Cell | Patch:
     """One ``key: value`` or ``key.part: value``; raises SuiteError at its place."""
-    try:
-        field, part = find(key)
-    except Mismatch as bad:
-        raise wrong(bad, source) from None
+    field, part = check_key(key, source)
     origin = (
         label
         if isinstance(source, OnCommandLine)
@@ -124,6 +121,14 @@ def entry(key: str, raw: Any, source: Source, label: str) -> Cell | Patch:
     except Mismatch as bad:
         raise wrong(bad, source) from None
     return Cell(field=field, raw=raw, value=value, origin=origin, source=source)
+
+
+def check_key(key: str, source: Source) -> tuple[Field, str | None]:
+    """The field, and the part of it, that a key names; raises SuiteError at its place."""
+    try:
+        return find(key)
+    except Mismatch as bad:
+        raise wrong(bad, source) from None
 
 
 def layer(entries: list[Cell | Patch]) -> Layer:
