@@ -1,0 +1,194 @@
+"""Decoding image files into a pack: in this process, or in several that share the pack's file.
+
+``python -m bench.data.decoding`` is the worker. It reads one JSON line a chunk from its input,
+writes the pixels where they belong in the file, and answers with one JSON line. Workers are plain
+processes and not ``multiprocessing``'s, which would import the caller's main module (and with it
+torch) into each; Pillow holds the interpreter lock for part of its work, so threads do not scale.
+Pixels are written and not stored through a memory map, so that a full disk is an error that can be
+reported and not a signal that kills the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.data.images import UnreadableImage, grey_square
+from bench.errors import DataError
+
+CHUNK = 64
+"""Images between two progress reports, and the most that a killed process has to do again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where pixels come from and go to."""
+
+    root: str
+    """The folder image paths are relative to."""
+    file: str
+    """The pack's file, which exists at its full length."""
+    offset: int
+    """Bytes before the first image in ``file``."""
+    side: int
+    """Height and width of an image in the pack, in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What became of one image file."""
+
+    row: int
+    size: int = -1
+    """Length of the file in bytes; -1 where it could not be opened."""
+    mtime: int = -1
+    """Time of its last change in nanoseconds."""
+    sha256: str = ""
+    """Hexadecimal digest of its bytes; empty where it could not be used."""
+    reason: str = ""
+    """Why it could not be used; empty where its pixels have been written."""
+
+
+def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]) -> list[Decoded]:
+    """Decodes (row, path) pairs and writes each one's pixels to its place in the file.
+
+    Raises OSError where the pixels cannot be written; what cannot be read is in the answer.
+    """
+    done = []
+    length = target.side * target.side
+    for row, path in rows:
+        try:
+            with open(f"{target.root}/{path}", "rb", buffering=0) as stream:
+                status = os.fstat(stream.fileno())
+                data = stream.readall()
+        except OSError as error:
+            done.append(Decoded(row=row, reason=f"cannot be read ({error.strerror or error})"))
+            continue
+        size, mtime = status.st_size, status.st_mtime_ns
+        try:
+            pixels = grey_square(data, target.side)
+        except UnreadableImage as error:
+            done.append(Decoded(row=row, size=size, mtime=mtime, reason=str(error)))
+            continue
+        _write(descriptor, pixels, target.offset + row * length)
+        digest = hashlib.sha256(data).hexdigest()
+        done.append(Decoded(row=row, size=size, mtime=mtime, sha256=digest))
+    return done
+
+
+def decode(
+    target: Target, rows: Sequence[tuple[int, str]], *, workers: int, inherit: Sequence[int] = ()
+) -> Iterator[list[Decoded]]:
+    """Decodes all rows, yielding what became of each chunk as it is done, in any order.
+
+    ``inherit`` are descriptors that workers keep open: the pack's lock, so that a killed pack stays
+    locked until its last worker has ended. Raises OSError where pixels cannot be written and
+    DataError where a worker dies.
+    """
+    chunks = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        descriptor = os.open(target.file, os.O_WRONLY)
+        try:
+            for chunk in chunks:
+                yield decode_rows(target, descriptor, chunk)
+        finally:
+            os.close(descriptor)
+        return
+    processes = [_start(target, inherit) for _ in range(workers)]
+    todo: queue.SimpleQueue[Sequence[tuple[int, str]]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[list[Decoded] | Exception] = queue.SimpleQueue()
+    for chunk in chunks:
+        todo.put(chunk)
+    for process in processes:
+        threading.Thread(target=_feed, args=(process, todo, done), daemon=True).start()
+    try:
+        for _ in chunks:
+            answer = done.get()
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _start(target: Target, inherit: Sequence[int]) -> subprocess.Popen[str]:
+    package = str(Path(__file__).resolve().parents[2])
+    found = os.environ.get("PYTHONPATH")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "bench.data.decoding"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=tuple(inherit),
+        env={**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{found}" if found else package},
+    )
+    assert process.stdin is not None
+    print(json.dumps(asdict(target)), file=process.stdin, flush=True)
+    return process
+
+
+def _feed(
+    process: subprocess.Popen[str],
+    todo: queue.SimpleQueue[Sequence[tuple[int, str]]],
+    done: queue.SimpleQueue[list[Decoded] | Exception],
+) -> None:
+    """One worker's chunks, one after the other; an exception ends it and is passed on."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        while True:
+            chunk = todo.get_nowait()
+            print(json.dumps(chunk), file=process.stdin, flush=True)
+            line = process.stdout.readline()
+            if not line:
+                raise DataError(
+                    "a decoding process ended before its work was done",
+                    found=f"exit status {process.wait()}",
+                    expected=f"images such as {chunk[0][1]} to be decoded",
+                    mend="give the command again: what was done is kept",
+                )
+            answer = json.loads(line)
+            if "error" in answer:
+                raise OSError(*answer["error"])
+            done.put([Decoded(**item) for item in answer["done"]])
+    except queue.Empty:
+        return
+    except (OSError, DataError) as error:
+        done.put(error)
+
+
+def _write(descriptor: int, pixels: bytes, offset: int) -> None:
+    """Writes all of the bytes: one call may write a part, as when the disk is nearly full."""
+    written = os.pwrite(descriptor, pixels, offset)
+    while written < len(pixels):
+        written += os.pwrite(descriptor, pixels[written:], offset + written)
+
+
+def _work() -> None:
+    """The worker's loop; ends when its input does, as when the process that started it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    target = Target(**json.loads(sys.stdin.readline()))
+    descriptor = os.open(target.file, os.O_WRONLY)
+    for line in sys.stdin:
+        try:
+            done = decode_rows(target, descriptor, json.loads(line))
+            answer: dict[str, object] = {"done": [asdict(item) for item in done]}
+        except OSError as error:
+            answer = {"error": [error.errno, error.strerror, target.file]}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _work()
