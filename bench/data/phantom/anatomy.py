@@ -13,11 +13,11 @@ import numpy as np
 from bench.randomness import generator
 
 LOBES: tuple[tuple[float, float, float, float, float], ...] = (
-    (-1.0, 0.40, -0.38, 0.20, 0.17),
-    (-1.0, 0.40, 0.16, 0.20, 0.16),
-    (-1.0, 0.44, 0.30, 0.22, 0.17),
-    (1.0, 0.40, -0.36, 0.20, 0.19),
-    (1.0, 0.50, 0.26, 0.18, 0.18),
+    (-1.0, 0.38, -0.40, 0.25, 0.24),
+    (-1.0, 0.40, 0.10, 0.25, 0.21),
+    (-1.0, 0.42, 0.26, 0.26, 0.22),
+    (1.0, 0.38, -0.38, 0.25, 0.25),
+    (1.0, 0.46, 0.20, 0.24, 0.25),
 )
 """Side (-1 the patient's right, on the film's left), then |x|, y, rx, ry of each lobe's patch."""
 
@@ -115,7 +115,7 @@ def draw_sites(split: str, patient: int, study: int, seed: int) -> Sites:
         (
             float((lobe_side if rng.random() < 0.75 else -lobe_side) * rng.uniform(0.26, 0.56)),
             float(rng.uniform(-0.10, 0.38)),
-            float(rng.uniform(0.07, 0.11)),
+            float(rng.uniform(0.09, 0.13)),
         )
         for _ in range(5)
     )

@@ -1,11 +1,13 @@
 """Drawing on a square of coordinates: soft edges, blobs, strokes and smooth noise.
 
 x and y run from -1 to 1 across the film, x to the right and y down, whatever the number of pixels,
-so that the same phantom can be drawn at any size. All fields are (side, side) float32; the type says no more than floating, as NumPy's own types do.
+so that the same phantom can be drawn at any size. All fields are (side, side) float32; the type
+says no more than floating, as NumPy's own types do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +32,20 @@ class Stroke:
     """Its strength in [0, 1]; where strokes of one layer cross, the later one stays."""
 
 
+def curve(points: Points, width: float, value: float) -> Stroke:
+    """A smooth stroke through the points (Catmull-Rom spline, its ends held)."""
+    known = np.asarray([points[0], *points, points[-1]])
+    p0, p1, p2, p3 = (known[i : len(known) - 3 + i, None] for i in range(4))
+    t = np.linspace(0.0, 1.0, 8)[None, :, None]
+    path = 0.5 * (
+        2.0 * p1
+        + (p2 - p0) * t
+        + (2.0 * p0 - 5.0 * p1 + 4.0 * p2 - p3) * t**2
+        + (3.0 * p1 - p0 - 3.0 * p2 + p3) * t**3
+    )
+    return Stroke([(x, y) for x, y in path.reshape(-1, 2).tolist()], width, value)
+
+
 @lru_cache(maxsize=4)
 def coordinates(side: int) -> tuple[Field, Field]:
     """x and y of the pixel centres, broadcastable: (1, side) and (side, 1)."""
@@ -39,15 +55,21 @@ def coordinates(side: int) -> tuple[Field, Field]:
 
 def ramp(distance: Field, width: float) -> Field:
     """0 below -width, 1 above width, smooth between: the soft edge of a shape."""
-    t = np.clip(distance * np.float32(0.5 / width) + np.float32(0.5), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)
+    t = distance * np.float32(0.5 / width)
+    t += np.float32(0.5)
+    np.clip(t, 0.0, 1.0, out=t)
+    cubic = np.float32(3.0) - np.float32(2.0) * t
+    cubic *= t
+    cubic *= t
+    return cubic
 
 
 def blob(x: Field, y: Field, cx: float, cy: float, rx: float, ry: float) -> Field:
     """A Gaussian hill of height 1 and those two standard deviations."""
-    u = (x - np.float32(cx)) * np.float32(1.0 / rx)
-    v = (y - np.float32(cy)) * np.float32(1.0 / ry)
-    return np.asarray(np.exp(np.float32(-0.5) * (u * u + v * v)), dtype=np.float32)
+    u = (x - np.float32(cx)) * np.float32(math.sqrt(0.5) / rx)
+    v = (y - np.float32(cy)) * np.float32(math.sqrt(0.5) / ry)
+    square = u * u + v * v
+    return np.asarray(np.exp(np.negative(square, out=square), out=square))
 
 
 def ellipse(x: Field, y: Field, cx: float, cy: float, rx: float, ry: float, edge: float) -> Field:

@@ -10,6 +10,19 @@ import numpy as np
 
 from bench.data.phantom.canvas import Field, Stroke, ramp, strokes
 
+BORDERLINE = 0.35
+"""The severity at which a finding is half as plain as it can be."""
+
+
+def plainness(severity: float) -> float:
+    """How much of a finding shows, in (0, 1): rises strictly, and steeply around the borderline.
+
+    The borderline is near where a severity is as likely with the finding as without, so most
+    studies show plainly whether they have it, and some do not.
+    """
+    cube, border = severity**3, BORDERLINE**3
+    return (1.0 + border) * cube / (cube + border)
+
 
 @dataclass(slots=True, kw_only=True)
 class Chest:

@@ -67,7 +67,7 @@ SYNDROMES: tuple[str, ...] = (
     "trauma",
     "malignancy",
 )
-SYNDROME_WEIGHT = np.array([0.26, 0.24, 0.20, 0.16, 0.07, 0.07])
+SYNDROME_WEIGHT = np.array([0.25, 0.23, 0.21, 0.17, 0.07, 0.07])
 """At the age of ``MEAN_AGE``."""
 SYNDROME_AGEING = np.array([-0.55, 0.45, 0.0, 0.10, -0.40, 0.35])
 """Change of the log weight with every ``AGE_SPREAD`` years."""
@@ -80,7 +80,7 @@ AP_SHARE = np.array([0.20, 0.72, 0.58, 0.96, 0.80, 0.35])
 PRESENT = np.array(
     [  # wide  heart lesion edema  lobar  pneum  atel   ptx   effus  pleur  fract  device
         [0.03, 0.05, 0.03, 0.03, 0.03, 0.02, 0.04, 0.02, 0.04, 0.03, 0.03, 0.12],
-        [0.14, 0.82, 0.03, 0.84, 0.06, 0.05, 0.18, 0.02, 0.64, 0.05, 0.03, 0.50],
+        [0.14, 0.82, 0.03, 0.84, 0.06, 0.05, 0.22, 0.02, 0.64, 0.05, 0.03, 0.50],
         [0.05, 0.12, 0.05, 0.10, 0.72, 0.62, 0.22, 0.03, 0.36, 0.08, 0.03, 0.42],
         [0.34, 0.30, 0.03, 0.20, 0.08, 0.06, 0.84, 0.26, 0.42, 0.06, 0.08, 0.95],
         [0.16, 0.06, 0.03, 0.05, 0.14, 0.04, 0.28, 0.54, 0.28, 0.06, 0.80, 0.60],
@@ -93,33 +93,33 @@ PRESENT = np.array(
 ABSENT_BETA = np.array(
     [  # the same columns, as (a, b)
         (1.6, 5.0),
-        (1.6, 6.0),
+        (1.6, 5.0),
+        (1.0, 6.0),
+        (1.2, 6.0),
+        (1.0, 6.0),
+        (1.0, 6.0),
+        (1.2, 6.0),
         (1.0, 7.0),
-        (1.2, 7.0),
+        (1.0, 6.0),
+        (1.0, 6.0),
+        (1.0, 6.0),
         (1.0, 8.0),
-        (1.0, 7.0),
-        (1.2, 7.0),
-        (1.0, 9.0),
-        (1.0, 7.0),
-        (1.0, 7.0),
-        (1.0, 8.0),
-        (1.0, 9.0),
     ]
 )
 PRESENT_BETA = np.array(
     [
         (4.0, 2.6),
-        (5.0, 2.4),
-        (3.6, 2.4),
-        (4.4, 2.4),
-        (4.4, 2.2),
-        (3.6, 2.4),
-        (4.4, 2.4),
-        (3.6, 2.4),
+        (4.6, 2.4),
+        (3.0, 2.4),
+        (4.0, 2.4),
+        (3.6, 2.2),
+        (3.2, 2.2),
         (4.0, 2.2),
-        (3.4, 2.6),
-        (3.6, 2.4),
-        (4.0, 2.0),
+        (3.2, 2.4),
+        (3.4, 2.2),
+        (3.0, 2.6),
+        (3.0, 2.4),
+        (3.4, 2.0),
     ]
 )
 
@@ -180,7 +180,8 @@ class Study:
     @property
     def views(self) -> tuple[Literal["frontal", "lateral"], ...]:
         """The views in file order."""
-        return ("frontal",) * self.frontals + ("lateral",) * self.lateral
+        views: list[Literal["frontal", "lateral"]] = ["frontal"] * self.frontals
+        return (*views, "lateral") if self.lateral else tuple(views)
 
 
 def syndrome_given_age(age: Floats) -> Floats:

@@ -14,10 +14,10 @@ import numpy as np
 from bench.data.phantom import findings
 from bench.data.phantom.anatomy import Build, Sites, Technique
 from bench.data.phantom.canvas import Field, Stroke, blob, coordinates, ellipse, ramp
-from bench.data.phantom.chest import Chest
+from bench.data.phantom.chest import Chest, plainness
 
 HILUM_X, HILUM_Y = 0.17, -0.02
-AP_HEART, AP_MEDIASTINUM = 1.07, 1.12
+AP_HEART, AP_MEDIASTINUM = 1.06, 1.12
 """An AP film's heart is farther from the detector and larger on it: a confounder of size."""
 
 
@@ -70,7 +70,7 @@ def _chest(
     base = build.dome - technique.breath
     right = base + 0.04 - (collapse if sites.collapse > 0 else 0.0)
     left = base - (collapse if sites.collapse < 0 else 0.0)
-    level = np.where(x < 0, np.float32(left), np.float32(right))
+    level = np.float32(left) + np.float32(right - left) * ramp(x, 0.12)
     fall = np.clip(across - np.float32(0.30), -0.2, None)
     dome = level + np.float32(1.25) * np.square(fall) - y
     chest = Chest(
@@ -97,26 +97,30 @@ def _chest(
 
 def _heart(chest: Chest, build: Build, technique: Technique, severity: float) -> None:
     """The heart's shadow, whose width is the cardiothoracic ratio times the chest's."""
-    ratio = (0.40 + 0.25 * severity) * (AP_HEART if technique.ap else 1.0) + build.heart_ratio
+    ratio = (0.42 + 0.24 * plainness(severity)) * (
+        AP_HEART if technique.ap else 1.0
+    ) + build.heart_ratio
     width = 2.0 * chest.half_width * ratio
-    level = 0.5 * (chest.dome_left + chest.dome_right) - 0.17
+    level = 0.5 * (chest.dome_left + chest.dome_right) - 0.20
     extent = np.where(chest.x < 0, np.float32(0.34 * width), np.float32(0.66 * width))
-    height = np.float32(0.29 + 0.32 * (ratio - 0.42))
+    height = np.float32(0.33 + 0.32 * (ratio - 0.42))
     u = chest.x / extent
     v = (chest.y - np.float32(level) - np.float32(0.16) * chest.x) / height
-    inside = ramp((1.0 - np.sqrt(u * u + v * v)) * np.float32(0.3), 0.03)
+    inside = ramp((1.0 - np.sqrt(u * u + v * v)) * np.float32(0.3), 0.035)
+    trunk = ellipse(chest.x, chest.y, 0.09, level - 0.30, 0.11, 0.16, 0.04)
+    inside = np.maximum(inside, np.float32(0.85) * trunk)
     chest.air *= 1.0 - np.float32(0.95) * inside
-    chest.dense += np.float32(0.09) * inside
+    chest.dense += np.float32(0.07) * inside * (0.4 + 0.6 * ramp(chest.dome + 0.06, 0.08))
 
 
 def _mediastinum(chest: Chest, technique: Technique, severity: float, calcium: float) -> None:
     """The band between the lungs with the aortic knob, the trachea and its two branches."""
     size = AP_MEDIASTINUM if technique.ap else 1.0
-    widening = np.float32(0.20 * severity**1.2 * size)
+    widening = np.float32(0.13 * plainness(severity) * size)
     bulge = np.exp(np.float32(-0.5) * np.square((chest.y + 0.36) / np.float32(0.20)))
     edge = np.float32(0.095 * size) + widening * bulge
     chest.air *= ramp(chest.across - edge, 0.025)
-    knob = ellipse(chest.x, chest.y, 0.10 + 0.5 * float(widening), -0.33, 0.085, 0.085, 0.02)
+    knob = ellipse(chest.x, chest.y, 0.10 + 0.5 * float(widening), -0.33, 0.075, 0.085, 0.03)
     chest.air *= 1.0 - np.float32(0.9) * knob
     chest.dense += np.float32(0.05 + 0.05 * calcium) * knob
     windpipe = [
@@ -168,7 +172,7 @@ def _bones(chest: Chest, build: Build, sites: Sites, technique: Technique, fract
         build.rib_spacing
     )
     front = _rib_profile(front_place, 0.25) * ramp(chest.across - 0.34, 0.08)
-    above_belly = np.float32(0.35) + np.float32(0.65) * ramp(chest.dome + 0.1, 0.1)
+    above_belly = np.float32(0.20) + np.float32(0.80) * ramp(chest.dome + 0.1, 0.1)
     chest.dense += within * above_belly * (np.float32(0.075) * back + np.float32(0.045) * front)
     chest.dense += knot
     bend = np.float32(build.curvature) * np.sin(chest.y * np.float32(2.5))
@@ -178,7 +182,7 @@ def _bones(chest: Chest, build: Build, sites: Sites, technique: Technique, fract
     lift = -0.06 if technique.ap else 0.0
     clavicles = []
     for which in (-1.0, 1.0):
-        path = [(0.07, -0.57), (0.22, -0.62), (0.40, -0.67), (0.58, -0.76), (0.80, -0.82)]
+        path = [(0.07, -0.57), (0.22, -0.62), (0.40, -0.67), (0.56, -0.73), (0.68, -0.76)]
         clavicles.append(Stroke([(which * px, py + lift) for px, py in path], 0.055, 1.0))
     chest.dense += np.float32(0.10) * chest.layer(clavicles, 0.010)
 

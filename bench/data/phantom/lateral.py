@@ -6,17 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bench.data.phantom import findings
 from bench.data.phantom.anatomy import LOBES, Build, Sites, Technique
 from bench.data.phantom.canvas import (
     Field,
     Stroke,
     blob,
     coordinates,
+    curve,
     ellipse,
     ramp,
     smooth_noise,
     strokes,
 )
+from bench.data.phantom.chest import plainness
 
 FRONT, BACK = -0.62, 0.60
 """x of the lungs' front and back edges at their widest."""
@@ -34,12 +37,12 @@ def draw_lateral(
     across, down = coordinates(side)
     x = across - np.float32(technique.shift[0]) + np.float32(technique.tilt) * down
     y = down - np.float32(technique.shift[1])
-    rise = 0.24 * severity["Atelectasis"] ** 1.3
+    rise = 0.8 * findings.rise_of_dome(severity["Atelectasis"])
     dome = _domes(x, y, build, technique, rise)
     air = _lungs(x, y, build) * ramp(dome, 0.025)
     dense = np.zeros((side, side), dtype=np.float32)
     _fill_lungs(air, x, y, sites, severity, rng)
-    _heart(air, dense, x, y, severity)
+    _heart(air, dense, x, y, build, severity)
     _fluid(air, x, y, dome, severity["Pleural Effusion"])
     dense += _vessels(side, severity["Edema"], rng) * air
     _bones(dense, x, y, build, severity["Fracture"])
@@ -64,18 +67,25 @@ def _lungs(x: Field, y: Field, build: Build) -> Field:
     return ramp(front, 0.03) * ramp(back, 0.04) * ramp(apex, 0.05)
 
 
-def _heart(air: Field, dense: Field, x: Field, y: Field, severity: Mapping[str, float]) -> None:
+def _heart(
+    air: Field,
+    dense: Field,
+    x: Field,
+    y: Field,
+    build: Build,
+    severity: Mapping[str, float],
+) -> None:
     """The heart in front, the aortic arch above it, the windpipe between."""
-    size = severity["Cardiomegaly"]
-    rx, ry = 0.24 + 0.15 * size, 0.25 + 0.09 * size
+    size = plainness(severity["Cardiomegaly"])
+    rx, ry = 0.25 + 0.16 * size, 0.29 + 0.09 * size
     u = x - np.float32(-0.30 + 0.08 * size)
-    v = y - np.float32(0.22)
+    v = y - np.float32(build.dome - 0.22)
     heart = ramp((1.0 - np.sqrt(np.square((u - 0.35 * v) / rx) + np.square(v / ry))) * 0.3, 0.04)
     air *= 1.0 - np.float32(0.85) * heart
     dense += np.float32(0.07) * heart
-    wide = severity["Wide Mediastinum"]
-    arch = ellipse(x, y, 0.0, -0.30, 0.15 + 0.12 * wide, 0.13 + 0.08 * wide, 0.05)
-    air *= 1.0 - np.float32(0.40 + 0.45 * wide) * arch
+    wide = plainness(severity["Wide Mediastinum"])
+    arch = ellipse(x, y, 0.02, -0.30, 0.15 + 0.14 * wide, 0.15 + 0.10 * wide, 0.12)
+    air *= 1.0 - np.float32(0.25 + 0.65 * wide) * arch
     windpipe = np.exp(np.float32(-0.5) * np.square((x - 0.02 - 0.12 * (y + 0.6)) / 0.035))
     dense -= np.float32(0.10) * windpipe * ramp(-0.22 - y, 0.05)
 
@@ -92,26 +102,26 @@ def _fill_lungs(
     side = len(air)
     mottle = 1.0 + np.float32(0.22) * smooth_noise(rng, side, 11)
     haze = np.float32(0.70) * blob(x, y, 0.02, 0.0, 0.26, 0.32) + np.float32(0.22)
-    air *= 1.0 - np.clip(np.float32(severity["Edema"] ** 1.15) * haze * mottle, 0.0, 0.92)
+    air *= 1.0 - np.clip(np.float32(0.9 * plainness(severity["Edema"])) * haze * mottle, 0.0, 0.92)
     _, _, lobe_y, rx, ry = LOBES[sites.lobe]
     depth = -0.18 if sites.lobe in (1, 3) else 0.24
     patch = ellipse(x, y, depth, lobe_y, 1.1 * rx, ry, 0.07)
-    air *= 1.0 - np.float32(0.70 * min(1.0, 1.15 * severity["Lobar Consolidation"] ** 1.1)) * patch
+    air *= 1.0 - np.float32(0.75 * plainness(severity["Lobar Consolidation"])) * patch
     for i, (_, py, radius) in enumerate(sites.patches):
         spot = blob(x, y, 0.10 + 0.08 * (i % 3), py, 1.2 * radius, radius)
-        air *= 1.0 - np.float32(0.65 * severity["Pneumonia"] ** 1.1) * spot
+        air *= 1.0 - np.float32(0.65 * plainness(severity["Pneumonia"])) * spot
     for i, (_, py, radius) in enumerate(sites.nodules):
         spot = ellipse(x, y, (-0.35, 0.25, 0.05)[i % 3], py, radius, radius, 0.02)
-        air *= 1.0 - np.float32(0.6 * severity["Lung Lesion"] ** 1.2) * spot
+        air *= 1.0 - np.float32(0.6 * plainness(severity["Lung Lesion"])) * spot
     rind = ramp(np.float32(0.05 + 0.08 * severity["Pleural Other"]) - (np.float32(BACK) - x), 0.03)
-    air *= 1.0 - np.float32(0.6 * severity["Pleural Other"] ** 1.1) * rind
+    air *= 1.0 - np.float32(0.6 * plainness(severity["Pleural Other"])) * rind
     free = ramp(np.float32(-0.80 + 0.4 * severity["Pneumothorax"]) - y + 0.1, 0.03)
-    air *= 1.0 + np.float32(0.18 * severity["Pneumothorax"]) * free
+    air *= 1.0 + np.float32(0.18 * plainness(severity["Pneumothorax"])) * free
 
 
 def _fluid(air: Field, x: Field, y: Field, dome: Field, severity: float) -> None:
     """Fluid in the deep angle at the back, its edge rising to the back and, less, to the front."""
-    height = 0.85 * severity**1.25
+    height = 0.66 * plainness(severity)
     bend = np.float32(0.30 * height) * np.square(np.clip((x - 0.1) / 0.5, -1.2, 1.2))
     surface = np.float32(0.86 - height) - bend
     air *= 1.0 - np.float32(0.85 * min(1.0, 8.0 * height)) * ramp(y - surface, 0.04)
@@ -147,7 +157,7 @@ def _bones(dense: Field, x: Field, y: Field, build: Build, fracture: float) -> N
     off_rib = np.abs(place - np.rint(place))
     inside = ramp(x - np.float32(FRONT), 0.05) * ramp(np.float32(BACK) - x, 0.05)
     dense += np.float32(0.035) * ramp(0.2 - off_rib, 0.08) * inside * ramp(0.55 - y, 0.1)
-    dense += np.float32(0.12 * fracture**1.3) * blob(x, y, 0.30, 0.05, 0.05, 0.04)
+    dense += np.float32(0.10 * plainness(fracture)) * blob(x, y, 0.30, 0.05, 0.05, 0.04)
 
 
 def _lines(side: int, sites: Sites, severity: Mapping[str, float]) -> Field:
@@ -156,17 +166,15 @@ def _lines(side: int, sites: Sites, severity: Mapping[str, float]) -> Field:
         Stroke(((-0.10, 0.38 - up), (0.35, 0.40 - up + 0.2 * slope)), 0.034, 1.0)
         for up, slope, _ in sites.bands
     ]
-    layer = np.float32(0.13 * min(1.0, 1.2 * severity["Atelectasis"] ** 1.2)) * strokes(
-        side, plates, 0.010
-    )
+    layer = np.float32(0.13 * plainness(severity["Atelectasis"])) * strokes(side, plates, 0.010)
     shown = severity["Support Devices"]
     tubes = [
-        Stroke(((-0.02, -1.0), (0.04, -0.5), (0.10, 0.1), (0.02, 0.7)), 0.022, 0.9),
-        Stroke(((-0.15, -0.75), (-0.10, -0.3), (-0.20, 0.1), (-0.38, 0.32)), 0.020, 1.0),
-        Stroke(((-0.60, -0.30), (-0.80, 0.2), (-0.70, 0.9)), 0.020, 0.8),
+        curve(((-0.02, -1.0), (0.04, -0.5), (0.10, 0.1), (0.02, 0.7)), 0.022, 0.9),
+        curve(((-0.15, -0.75), (-0.10, -0.3), (-0.20, 0.1), (-0.38, 0.32)), 0.020, 1.0),
+        curve(((-0.60, -0.30), (-0.80, 0.2), (-0.70, 0.9)), 0.020, 0.8),
     ]
     count = sum(shown * 4.0 > i for i in range(len(tubes)))
-    return layer + np.float32(0.36 * shown**0.8) * strokes(side, tubes[:count], 0.005)
+    return layer + np.float32(0.36 * plainness(shown)) * strokes(side, tubes[:count], 0.005)
 
 
 def _body(x: Field, y: Field, build: Build) -> Field:

@@ -43,7 +43,7 @@ HABITS: dict[str, Habit] = {
     "Lung Opacity": Habit(named=0.85, hedged=0.06, suspected=0.06, denied=0.06),
     "Lung Lesion": Habit(named=0.90, hedged=0.16, suspected=0.06, denied=0.02),
     "Edema": Habit(named=0.95, hedged=0.28, suspected=0.16, denied=0.20),
-    "Consolidation": Habit(named=0.93, hedged=0.36, suspected=0.20, denied=0.22),
+    "Consolidation": Habit(named=0.95, hedged=0.36, suspected=0.15, denied=0.22),
     "Pneumonia": Habit(named=0.80, hedged=0.50, suspected=0.24, denied=0.05),
     "Atelectasis": Habit(named=0.95, hedged=0.42, suspected=0.24, denied=0.02),
     "Pneumothorax": Habit(named=0.95, hedged=0.12, suspected=0.06, denied=0.40),
