@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -120,14 +120,12 @@ def validate(
     try:
         return model.model_validate(document.data)
     except ValidationError as invalid:
-        problems = sorted(
-            (_problem(document, model, details) for details in invalid.errors(include_url=False)),
-            key=lambda p: (p.where.line or 0, p.where.column or 0, p.mend is None),
-        )
+        found = [_problem(document, model, d) for d in invalid.errors(include_url=False)]
+    problems = sorted(_merged(found), key=lambda p: (p.where.line or 0, p.where.column or 0))
     first = problems[0]
-    rest = sorted({(p.where.line or 0) for p in problems[1:]})
     what = first.what
     if len(problems) > 1:
+        rest = sorted({(p.where.line or 0) for p in problems[1:]})
         lines = ", ".join(map(str, rest[:5])) + (" …" if len(rest) > 5 else "")
         what += f" (and {len(problems) - 1} more to mend, at line {lines})"
     raise error(
@@ -137,49 +135,91 @@ def validate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Problem:
+    kind: Literal["unknown key", "missing key", "value"]
+    path: tuple[str | int, ...]
+    """Of the value that is wrong, or of the mapping whose key is unknown or missing."""
     what: str
     where: Where
     expected: str | None = None
     found: str | None = None
+    key: str | None = None
+    """The key that is unknown or missing."""
     mend: str | None = None
 
 
 def _problem(document: Document, model: type[BaseModel], details: ErrorDetails) -> _Problem:
     """One of pydantic's errors, in our words and at its place."""
     path = _path(document, details["loc"])
-    name = ".".join(str(part) for part in path) or "the file"
     kind = details["type"]
     if kind == "extra_forbidden":
-        key = str(details["loc"][-1])
+        *inside, key = path
         known = _known_keys(model, details["loc"][:-1])
-        mend = did_you_mean(key, known)
-        inside = ".".join(str(part) for part in path[:-1])
         return _Problem(
-            what=f"unknown key '{key}'" + (f" in {inside}" if inside else ""),
+            kind="unknown key",
+            path=tuple(inside),
+            what=f"unknown key '{key}'{_inside(inside)}",
             where=document.where_key(path),
-            expected="one of " + ", ".join(known),
-            mend=mend,
+            expected=f"one of {', '.join(known)}",
+            key=str(key),
+            mend=did_you_mean(str(key), known),
         )
     if kind == "missing":
         missing = str(details["loc"][-1])
-        inside = "" if name == "the file" else f" in {name}"
         return _Problem(
-            what=f"the key '{missing}' is missing{inside}",
+            kind="missing key",
+            path=tuple(path),
+            what=f"the key '{missing}' is missing{_inside(path)}",
             where=document.where(path),
             expected=f"a line '{missing}: …'",
+            key=missing,
         )
+    name = ".".join(map(str, path)) or "the file"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in ("value_error", "assertion_error"):
+        what = f"{name}: {message}"
+        return _Problem(kind="value", path=tuple(path), what=what, where=document.where(path))
     options = re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
     value = details["input"]
-    if kind in ("value_error", "assertion_error"):
-        return _Problem(what=f"{name}: {message}", where=document.where(path))
     return _Problem(
+        kind="value",
+        path=tuple(path),
         what=f"{name} is not what it must be",
         where=document.where(path),
         expected=message.removeprefix("Input should be ").removeprefix("a valid ").strip(),
         found=shown(value),
         mend=did_you_mean(value, options) if isinstance(value, str) else None,
     )
+
+
+def _inside(path: Sequence[str | int]) -> str:
+    return f" in {'.'.join(map(str, path))}" if path else ""
+
+
+def _merged(problems: list[_Problem]) -> list[_Problem]:
+    """The problems without those that only repeat another.
+
+    A union complains once for each of its members: of one value their expectations are joined,
+    and where a member got further into the value, its complaint is the one to read. A key that is
+    misspelt is unknown and missing at once, and only the first is said.
+    """
+    unknown = [(p.path, p.key or "") for p in problems if p.kind == "unknown key"]
+    deepest = {p.path[:n] for p in problems for n in range(len(p.path))}
+    deepest |= {path for path, _ in unknown}
+    values: dict[tuple[str | int, ...], _Problem] = {}
+    others = []
+    for p in problems:
+        if p.kind != "value":
+            key = p.key or ""
+            misspelt = any(p.path == path and did_you_mean(k, [key]) for path, k in unknown)
+            if p.kind == "unknown key" or not misspelt:
+                others.append(p)
+        elif p.path in values and p.expected:
+            before = values[p.path]
+            joined = f"{before.expected} or {p.expected}"
+            values[p.path] = replace(before, expected=joined, mend=before.mend or p.mend)
+        elif p.path not in deepest or p.expected is None:
+            values[p.path] = p
+    return [*values.values(), *others]
 
 
 def _path(document: Document, loc: tuple[str | int, ...]) -> list[str | int]:
