@@ -271,6 +271,12 @@ TOGETHER = [
         id="krum and few clients",
     ),
     pytest.param(
+        "defaults: {strategy: {name: krum, multi: 6}, clients: 5}",
+        "2:22",
+        ["multi at most 5"],
+        id="krum and many updates",
+    ),
+    pytest.param(
         "defaults: {clients: 3, partition: {name: quantity, law: explicit, sizes: [1, 2]}}",
         "2:35",
         ["3 sizes", "2 sizes"],

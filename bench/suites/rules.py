@@ -102,7 +102,7 @@ def _scaffold(values: Values) -> Fixed:
 
 
 def _krum(values: Values) -> Fixed:
-    hostile = values["strategy"]["byzantine"]
+    hostile, multi = values["strategy"]["byzantine"], values["strategy"]["multi"]
     chosen = max(round(values["fraction"] * values["clients"]), 1)
     if chosen < 2 * hostile + 3:
         raise Mismatch(
@@ -111,6 +111,13 @@ def _krum(values: Values) -> Fixed:
             "2017, Proposition 1)",
             found=f"{chosen} of {values['clients']} clients a round",
             mend="raise clients or fraction, or lower byzantine",
+            path=("strategy",),
+        )
+    if multi > chosen:
+        raise Mismatch(
+            what="krum cannot average more updates than there are in a round",
+            expected=f"multi at most {chosen}",
+            found=f"multi: {multi}",
             path=("strategy",),
         )
     return {}
