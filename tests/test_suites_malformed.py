@@ -271,6 +271,13 @@ TOGETHER = [
         id="krum and few clients",
     ),
     pytest.param(
+        "defaults: {strategy: krum, clients: 9, fraction: 0.5}\n"
+        "include: [{clients: 9}, {clients: 8}]",
+        "2:22",
+        ["4 of 8"],
+        id="krum and a half: 4.5 of 9 clients are 5, 4 of 8 too few",
+    ),
+    pytest.param(
         "defaults: {strategy: {name: krum, multi: 6}, clients: 5}",
         "2:22",
         ["multi at most 5"],

@@ -6,6 +6,7 @@ of one experiment: a centralised run has no clients, however many its suite asks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,7 +104,7 @@ def _scaffold(values: Values) -> Fixed:
 
 def _krum(values: Values) -> Fixed:
     hostile, multi = values["strategy"]["byzantine"], values["strategy"]["multi"]
-    chosen = max(round(values["fraction"] * values["clients"]), 1)
+    chosen = max(math.floor(values["fraction"] * values["clients"] + 0.5), 1)
     if chosen < 2 * hostile + 3:
         raise Mismatch(
             what="krum has too few clients in a round to outvote the hostile ones",
