@@ -1,5 +1,9 @@
 """Importing this registers every command."""
 
+import bench.cli.baselines
+import bench.cli.compare
 import bench.cli.partition
+import bench.cli.plan
+import bench.cli.run
 import bench.cli.schema
 import bench.cli.score  # noqa: F401

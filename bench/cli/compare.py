@@ -1,0 +1,61 @@
+"""``bench compare``: runs against published tables, or against each other."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import app
+from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, ResultsOption
+
+
+class Interval(StrEnum):
+    """How our intervals are formed."""
+
+    logit = "logit"
+    wald = "wald"
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Runs or folders of runs; all of --results if none.")
+    ] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="A published table (paper, paper:valid, paper:test, readme, or an id that "
+            "`bench baselines` lists), a run, or a folder of runs."
+        ),
+    ] = "paper",
+    split: Annotated[
+        str | None, typer.Option(help="valid or test; by default the one the table is on.")
+    ] = None,
+    ci: Annotated[
+        Interval, typer.Option(help="Our intervals: logit, or Wald as in the CheXpert paper.")
+    ] = Interval.logit,
+    results: ResultsOption = Path("results"),
+    baselines: Annotated[
+        Path | None, typer.Option(help="A folder with further published tables.")
+    ] = None,
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what each run scored beside what was published, and the difference.
+
+    Exits with 4 where not one difference can be formed.
+    """
+    from bench.comparison.command import compare_all
+    from bench.comparison.render import write
+    from bench.report.render import emit
+
+    comparisons, notes = compare_all(
+        runs or [], against, split=split, method=ci.value, results=results, baselines=baselines
+    )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    emit(write(comparisons, "json" if as_json else form.value), output)
