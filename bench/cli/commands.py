@@ -2,6 +2,7 @@
 
 import bench.cli.baselines
 import bench.cli.compare
+import bench.cli.data
 import bench.cli.partition
 import bench.cli.plan
 import bench.cli.run

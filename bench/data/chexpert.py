@@ -18,7 +18,7 @@ from bench.data.csvfile import parse_csv
 from bench.data.labelfile import SplitReader
 from bench.data.layout import BATCH
 from bench.data.split import Split, Tree
-from bench.errors import DataError
+from bench.errors import DataError, Where
 
 LABEL_FILES = {
     "train": ("train.csv",),
@@ -73,7 +73,10 @@ def read_tree(root: Path, splits: Sequence[str] = ("train", "valid", "test")) ->
             continue
         data = _bytes_of(files[name])
         _add(digest, files[name].relative_to(root).as_posix(), data)
-        reader = SplitReader(name, root, parse_csv(files[name], data))
+        sheet = parse_csv(files[name], data)
+        if len(sheet) == 0:
+            raise DataError("the file has a header and no rows", where=Where(files[name], 1))
+        reader = SplitReader(name, root, sheet)
         read[name] = reader.read()
         warnings += reader.warnings
         prefixes |= reader.prefixes

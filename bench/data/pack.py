@@ -36,7 +36,7 @@ from bench.data.packfiles import (
     read_finished,
     write_finished,
 )
-from bench.data.signatures import refuse_links, signatures
+from bench.data.signatures import file_digest, refuse_links, signatures
 from bench.data.split import Split
 from bench.errors import DataError, Where
 
@@ -214,7 +214,9 @@ class _Packer:
         if len(doubtful):
             with ThreadPoolExecutor(self.workers) as pool:
                 files = [f"{self.root}/{self.paths[row]}" for row in doubtful.tolist()]
-                for row, digest in zip(doubtful.tolist(), pool.map(_hash, files), strict=True):
+                for row, digest in zip(
+                    doubtful.tolist(), pool.map(file_digest, files), strict=True
+                ):
                     same[row] = digest == old.sha256[row].tobytes()
         return same
 
@@ -241,15 +243,6 @@ class _Packer:
             done += len(chunk)
             if self.progress is not None:
                 self.progress(done, total)
-
-
-def _hash(file: str) -> bytes:
-    """SHA-256 of the file's bytes; empty where it cannot be read, which equals no digest."""
-    try:
-        with open(file, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return b""
 
 
 def _refusal(split: Split, bad: tuple[BadImage, ...]) -> DataError:

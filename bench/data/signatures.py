@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -44,6 +45,15 @@ def signatures(root: str, paths: Sequence[str]) -> tuple[FileTable, dict[int, st
         times.append(time)
     table.size[:], table.mtime[:] = sizes, times
     return table, reasons
+
+
+def file_digest(file: str) -> bytes:
+    """SHA-256 of the file's bytes; empty where it cannot be read, which equals no digest."""
+    try:
+        with open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return b""
 
 
 def refuse_links(
