@@ -224,7 +224,7 @@ def _row(
     reason: str | None,
     *,
     undefined: str | None,
-    extra: dict[str, object],
+    extra: Mapping[str, object],
 ) -> Row:
     interval = None if ours_ci is None else (ours_ci[0], ours_ci[1])
     difference, bounds = None, None
@@ -242,7 +242,7 @@ def _row(
         difference_ci=bounds,
         verdict=_verdict(ours, theirs, bounds, reason, undefined),
         theirs_decimals=4 if theirs.decimals is None else theirs.decimals,
-        extra=extra,
+        extra=dict(extra),
     )
 
 

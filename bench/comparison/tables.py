@@ -1,4 +1,4 @@
-"""Comparisons as tables: one a run, in the form the project began with, and a matrix of them all."""
+"""Comparisons as tables: one a run, in the form the project began with, and a matrix of all."""
 
 from __future__ import annotations
 

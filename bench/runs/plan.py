@@ -59,7 +59,7 @@ def total_rounds(scenario: Scenario) -> int:
 
 
 def plan(suite: str, scenarios: Sequence[Planned], results: Path, tree: Tree | None) -> list[Item]:
-    """Looks every scenario up in the results folder; ``tree`` None means the data is not there yet."""
+    """Every scenario as it stands in the results folder; ``tree`` None: the data is not there."""
     images = None if tree is None else len(tree.splits["train"])
     speeds = _speeds(results / suite)
     items = []
