@@ -99,6 +99,8 @@ def pack(
 
     What has been packed is kept in the cache ($BENCH_CACHE) and opened at once the next time.
     """
+    from functools import partial
+
     from bench.report.data_table import pack_table
     from bench.report.render import show
     from bench.runs.reporting import reporter
@@ -106,7 +108,9 @@ def pack(
     tree = _tree(folder)
     with reporter(quiet=quiet) as report:
         rows = [
-            _pack(one, size, on_bad_image, workers, lambda *at: report.progress("decoding", *at))
+            _pack(
+                one, size, on_bad_image, workers, partial(report.progress, f"decoding {one.name}")
+            )
             for one in _splits(tree, split)
         ]
     table = pack_table(rows, name=tree.name, synthetic=tree.synthetic)
