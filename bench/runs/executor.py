@@ -17,7 +17,7 @@ from bench.runs.material import Material, prepare
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, reporter
 from bench.runs.source import Source, find_source, open_tree, read_if_there
-from bench.suites.suite import Planned, Suite, load_suite
+from bench.suites.suite import Expansion, Suite, load_suite
 
 if TYPE_CHECKING:
     from bench.data.split import Tree
@@ -89,28 +89,29 @@ def look_ahead(options: Options) -> Ahead:
     source = find_source(options.data)
     tree = read_if_there(source)
     synthetic = source.is_phantom or (tree is not None and tree.synthetic)
-    scenarios = _scenarios(suite, options, synthetic=synthetic)
+    expansion = _expand(suite, options, synthetic=synthetic)
     notes = [f"data: {source.reason}"] if tree is None else _notes(source, tree)
+    notes += expansion.notes
     if tree is None:
         notes.append("the phantom has not been generated yet, so nothing of it can be done")
-    items = plan(suite.name, scenarios, options.results, tree)
+    items = plan(suite.name, expansion.scenarios, options.results, tree)
     return Ahead(suite=suite.name, items=items, notes=tuple(notes))
 
 
-def _scenarios(suite: Suite, options: Options, *, synthetic: bool) -> list[Planned]:
-    scenarios = suite.scenarios(
+def _expand(suite: Suite, options: Options, *, synthetic: bool) -> Expansion:
+    expansion = suite.expand(
         overrides=options.overrides,
         select=options.select,
         profile=PHANTOM_PROFILE if synthetic else None,
     )
-    if not scenarios:
+    if not expansion.scenarios:
         raise UsageError(
             "no scenario is left",
             where=options.suite,
             found=f"-k {options.select}" if options.select else "an empty suite",
             mend="`bench plan` without -k lists the scenarios and their values",
         )
-    return scenarios
+    return expansion
 
 
 def execute(options: Options) -> Outcome:
@@ -123,9 +124,9 @@ def execute(options: Options) -> Outcome:
     source = find_source(options.data)
     with reporter(quiet=options.quiet) as report:
         tree = open_tree(source, lambda done, total: report.progress("phantom", done, total))
-        scenarios = _scenarios(suite, options, synthetic=tree.synthetic)
-        items = plan(suite.name, scenarios, options.results, tree)
-        outcome = Outcome(suite=suite.name, notes=_notes(source, tree))
+        expansion = _expand(suite, options, synthetic=tree.synthetic)
+        items = plan(suite.name, expansion.scenarios, options.results, tree)
+        outcome = Outcome(suite=suite.name, notes=[*_notes(source, tree), *expansion.notes])
         for note in outcome.notes:
             report.note(note)
         finished = 0 if options.fresh else sum(item.status == "done" for item in items)
