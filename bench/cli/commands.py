@@ -3,6 +3,7 @@
 import bench.cli.baselines
 import bench.cli.compare
 import bench.cli.data
+import bench.cli.data_phantom
 import bench.cli.partition
 import bench.cli.plan
 import bench.cli.run

@@ -1,7 +1,7 @@
 """The phantom: synthetic chest radiographs in a CheXpert tree, whose truth is known."""
 
 from bench.data.phantom.embedded import EMBEDDED, embedded_phantom, embedded_phantom_folder
-from bench.data.phantom.writer import MARKER, Parameters, write_phantom
+from bench.data.phantom.writer import MARKER, Parameters, read_marker, write_phantom
 
 __all__ = [
     "EMBEDDED",
@@ -9,5 +9,6 @@ __all__ = [
     "Parameters",
     "embedded_phantom",
     "embedded_phantom_folder",
+    "read_marker",
     "write_phantom",
 ]

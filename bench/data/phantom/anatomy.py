@@ -12,14 +12,15 @@ import numpy as np
 
 from bench.randomness import generator
 
-LOBES: tuple[tuple[float, float, float, float, float], ...] = (
-    (-1.0, 0.38, -0.40, 0.25, 0.24),
-    (-1.0, 0.40, 0.10, 0.25, 0.21),
-    (-1.0, 0.42, 0.26, 0.26, 0.22),
-    (1.0, 0.38, -0.38, 0.25, 0.25),
-    (1.0, 0.46, 0.20, 0.24, 0.25),
+LOBES: tuple[tuple[float, float, float, float, float, int], ...] = (
+    (-1.0, 0.38, -0.38, 0.26, 0.28, 1),
+    (-1.0, 0.40, 0.06, 0.26, 0.25, -1),
+    (-1.0, 0.42, 0.26, 0.26, 0.22, 0),
+    (1.0, 0.38, -0.38, 0.25, 0.25, 0),
+    (1.0, 0.46, 0.20, 0.24, 0.25, 0),
 )
-"""Side (-1 the patient's right, on the film's left), then |x|, y, rx, ry of each lobe's patch."""
+"""Side (-1 the patient's right, on the film's left), then |x|, y, rx, ry of each lobe's patch, and
+whether the right lung's horizontal fissure cuts it off below (1), above (-1) or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +158,10 @@ def draw_technique(rng: np.random.Generator, *, ap: bool) -> Technique:
         shift=(float(0.025 * spread * n[0]), float(0.02 * spread * n[1])),
         tilt=float(0.018 * spread * n[2]),
         breath=float(abs(0.02 * n[3]) + (0.04 if ap else 0.0)),
-        gain=float(1.0 + 0.05 * spread * n[4]),
-        offset=float(0.02 * spread * n[5]),
-        gamma=float(np.exp(0.06 * rng.standard_normal())),
-        quantum=0.018 if ap else 0.013,
+        gain=float(1.0 + 0.03 * spread * n[4]),
+        offset=float(0.012 * spread * n[5]),
+        gamma=float(np.exp(0.04 * rng.standard_normal())),
+        quantum=0.015 if ap else 0.011,
     )
 
 

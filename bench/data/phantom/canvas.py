@@ -90,8 +90,8 @@ def strokes(side: int, lines: Sequence[Stroke], blur: float = 0.004) -> Field:
         pixels = [((px + 1.0) * half, (py + 1.0) * half) for px, py in line.points]
         width = max(1, round(line.width * half))
         pen.line(pixels, fill=round(255 * min(max(line.value, 0.0), 1.0)), width=width)
-    if blur * half > 0.2:
-        image = image.filter(ImageFilter.GaussianBlur(blur * half))
+    # A box as wide as a Gaussian of that deviation: a third of the time, and as good on a line.
+    image = image.filter(ImageFilter.BoxBlur(1.5 * blur * half))
     return np.asarray(image, dtype=np.float32) * np.float32(1.0 / 255.0)
 
 

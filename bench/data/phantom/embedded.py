@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.data.phantom.writer import MARKER, Parameters, Progress, code_digest, fill_folder
+from bench.data.phantom.writer import (
+    MARKER,
+    Parameters,
+    Progress,
+    code_digest,
+    fill_folder,
+    fresh_folder,
+)
 from bench.locations import cache_folder
 
 EMBEDDED = Parameters(train_patients=360, valid_patients=150, test_patients=150, size=96, seed=2019)
@@ -31,16 +36,11 @@ def embedded_phantom(progress: Progress | None = None) -> Path:
     folder = embedded_phantom_folder()
     if (folder / MARKER).is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with fresh_folder(folder) as fresh:
         fill_folder(fresh, EMBEDDED, progress=progress)
-        fresh.chmod(0o755)  # mkdtemp's folders are private to the user
         try:
             fresh.rename(folder)
         except OSError:
             if not (folder / MARKER).is_file():
                 raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return folder

@@ -30,12 +30,14 @@ def edema(chest: Chest, severity: float, rng: np.random.Generator) -> None:
 
 def consolidation(chest: Chest, sites: Sites, severity: float, rng: np.random.Generator) -> None:
     """One lobe filled, dense to its fissure, with the bronchi dark inside it."""
-    which, across, y, rx, ry = LOBES[sites.lobe]
+    which, across, y, rx, ry, fissure = LOBES[sites.lobe]
     size = 0.75 + 0.50 * severity
     ragged = np.float32(0.035) * smooth_noise(rng, chest.side, 9)
     u = (chest.x - np.float32(which * across)) / np.float32(rx * size)
     v = (chest.y - np.float32(y)) / np.float32(ry * size)
     patch = ramp((1.0 - np.sqrt(u * u + v * v)) * np.float32(0.25) + ragged, 0.08)
+    if fissure:
+        patch *= ramp((np.float32(y) - chest.y) * fissure + np.float32(0.5 * ry * size), 0.02)
     bronchi = [
         Stroke(
             (
@@ -50,7 +52,7 @@ def consolidation(chest: Chest, sites: Sites, severity: float, rng: np.random.Ge
     ]
     clear = 1.0 - np.float32(0.35) * chest.layer(bronchi, 0.008)
     shown = np.float32(plainness(severity)) * patch
-    chest.dense += np.float32(0.14) * shown * chest.air
+    chest.dense += np.float32(0.16) * shown * chest.air
     chest.fill(np.float32(0.95) * shown * clear)
 
 
@@ -62,7 +64,7 @@ def pneumonia(chest: Chest, sites: Sites, severity: float, rng: np.random.Genera
         patch = np.maximum(patch, blob(chest.x, chest.y, x, y, grown, 0.9 * grown))
     mottle = 1.0 + np.float32(0.25) * smooth_noise(rng, chest.side, 18)
     shown = np.clip(np.float32(1.05 * plainness(severity)) * patch * mottle, 0.0, 0.95)
-    chest.dense += np.float32(0.12) * shown * chest.air
+    chest.dense += np.float32(0.15) * shown * chest.air
     chest.fill(shown)
 
 
@@ -118,7 +120,7 @@ def effusion(chest: Chest, sites: Sites, severity: float) -> None:
         reach = np.clip(chest.across * np.float32(1.0 / chest.half_width), 0.0, 1.2)
         surface = np.float32(floor - 0.85 * height) - np.float32(0.40 * height) * reach**4
         fluid = ramp(chest.y - surface, 0.035) * chest.on(which)
-        chest.dense += np.float32(0.06) * fluid * chest.air
+        chest.dense += np.float32(0.09) * fluid * chest.air
         chest.fill(np.float32(0.97) * fluid)
 
 

@@ -64,7 +64,7 @@ def posterior(cases: Cases) -> Floats:
 
 
 def ideal_auroc(cases: Cases) -> dict[str, float]:
-    """Per observation the ideal observer's AUROC on these studies, unrounded.
+    """Per observation the ideal observer's AUROC on these studies, to six decimals.
 
     An observation that all or none of the studies have has no AUROC and no entry.
     """
@@ -74,7 +74,7 @@ def ideal_auroc(cases: Cases) -> dict[str, float]:
     for i, name in enumerate(OBSERVATIONS):
         value = auroc(labels[:, i], scores[:, i])
         if not np.isnan(value):
-            values[name] = float(value)
+            values[name] = round(float(value), 6)
     return values
 
 

@@ -103,7 +103,7 @@ def _fill_lungs(
     mottle = 1.0 + np.float32(0.22) * smooth_noise(rng, side, 11)
     haze = np.float32(0.70) * blob(x, y, 0.02, 0.0, 0.26, 0.32) + np.float32(0.22)
     air *= 1.0 - np.clip(np.float32(0.9 * plainness(severity["Edema"])) * haze * mottle, 0.0, 0.92)
-    _, _, lobe_y, rx, ry = LOBES[sites.lobe]
+    _, _, lobe_y, rx, ry, _ = LOBES[sites.lobe]
     depth = -0.18 if sites.lobe in (1, 3) else 0.24
     patch = ellipse(x, y, depth, lobe_y, 1.1 * rx, ry, 0.07)
     air *= 1.0 - np.float32(0.75 * plainness(severity["Lobar Consolidation"])) * patch

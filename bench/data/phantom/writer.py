@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MARKER = "PHANTOM.json"
 PREFIX = "phantom"
 """Stands before the paths in the label files, as ``CheXpert-v1.0`` does in the release's."""
+NOT_IN_THE_TREE = ("__init__.py", "embedded.py", "sheet.py")
+"""Files of this package that no byte of a tree depends on."""
 JPEG_QUALITY = 92
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS)
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
@@ -96,7 +98,8 @@ def write_phantom(
 
     ``output`` may be absent, empty or a phantom, which is replaced. ``workers`` threads draw the
     images (None: one a core); ``progress`` is called with the images done and in all. Raises
-    UsageError for numbers out of range and for a folder that holds anything else.
+    UsageError for numbers out of range, for a folder that holds anything else and for one that
+    cannot be written.
     """
     from bench.data.chexpert import read_tree
 
@@ -108,8 +111,16 @@ def write_phantom(
         seed=seed,
     )
     refuse_to_overwrite(output)
-    with _replacing_folder(output) as folder:
-        fill_folder(folder, parameters, workers=workers, progress=progress)
+    try:
+        with fresh_folder(output.resolve()) as folder:
+            fill_folder(folder, parameters, workers=workers, progress=progress)
+            if output.exists():
+                output.resolve().rename(folder.with_name("old"))
+            folder.rename(output.resolve())
+    except OSError as error:
+        raise UsageError(
+            "the phantom cannot be written", where=output, found=error.strerror or str(error)
+        ) from error
     return read_tree(output)
 
 
@@ -168,10 +179,18 @@ def describe(parameters: Parameters, studies: dict[SplitName, list[Study]]) -> d
     }
 
 
+def read_marker(root: Path) -> dict[str, Any]:
+    """The marker of a phantom that this program wrote."""
+    marker: dict[str, Any] = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    return marker
+
+
 def code_digest() -> str:
     """SHA-256 of the generator's own source files: a phantom of other code is another phantom."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.name in NOT_IN_THE_TREE:
+            continue
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -249,16 +268,13 @@ def _write_images(
 
 
 @contextmanager
-def _replacing_folder(output: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``output`` that takes its place when the block ends well."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+def fresh_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder on the disk of ``target``, to be renamed to it or else removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        fresh, old = workplace / "new", workplace / "old"
+        fresh = workplace / "new"
         fresh.mkdir()
         yield fresh
-        if output.exists():
-            output.rename(old)
-        fresh.rename(output)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
