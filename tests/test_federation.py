@@ -138,13 +138,15 @@ def test_the_order_of_visits_does_not_change_a_bit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["centralized", "local", *sorted(set(TABLE) - {"centralized", "local", "moon"})]
+    "name", ["centralized", "local", *sorted(set(TABLE) - {"centralized", "local", "fedbn"})]
 )
 def test_saved_and_loaded_it_goes_on_to_the_same_bits(tmp_path, name):
     from bench.suites.catalog import STRATEGIES
 
     (variant,) = (v for v in STRATEGIES.variants if v.name == name)
     parameters = {p.name: p.default for p in variant.parameters}
+    if name == "krum":
+        parameters["byzantine"] = 0
     arguments = dict(
         start=[2.0, -1.0],
         targets=[[0, 1], [0, 2], [1, 0], [4, 4], [2, 2], [3, 3], [8, 8]],

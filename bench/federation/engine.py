@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import NonFiniteError, ScenarioFailed
+from bench.errors import NonFiniteError, ScenarioFailed, SuiteError
 from bench.federation.buffers import Buffers
 from bench.federation.clients import ClientStore, State
 from bench.federation.exact_sum import ExactSum, OutOfRange
@@ -66,8 +66,18 @@ class Federation:
         self.parameters = flat.parameters_flat.clone()
         """(P,) fp32, the global model's."""
         self._personal = self._personal_places()
-        self._initial_personal = self.parameters[self._personal].clone()
+        self._initial = (
+            {
+                "parameters": flat.parameters_flat.clone(),
+                "buffers": flat.buffers_flat.clone(),
+                "counters": flat.counters_flat.clone(),
+            }
+            if self._personal.numel() or self.strategy.keeps_model
+            else {}
+        )
         self._buffers = Buffers(scenario.buffers, flat, keep=self.strategy.keeps_buffers)
+        if self.strategy.private and self._buffers.shared:
+            raise _statistics_in_the_clear(scenario)
         self._server = self.strategy.server_state(self.parameters, self._settings)
         if self.strategy.setting == "federated":
             self._solo = None
@@ -119,7 +129,14 @@ class Federation:
             beside += visit.beside
         self._close(chosen, scalars, stack)
         passes = self._buffers.recalibrate(self, chosen, selected)
-        return round_result(number, chosen, main, beside, self._traffic(len(chosen), passes))
+        return round_result(
+            number,
+            chosen,
+            main,
+            beside,
+            self._traffic(len(chosen), passes),
+            self.strategy.epsilon(self.scenario, number),
+        )
 
     def _sample(self, number: int) -> tuple[int, ...]:
         draw = sample_poisson if self.strategy.sampling == "poisson" else sample
@@ -143,6 +160,7 @@ class Federation:
             start=self.parameters,
             server=self._server,
             state=self._state_of(client),
+            personal=self._personal,
             sums=self._sums,
             scalars=scalars,
             scratch=self._scratch,
@@ -153,7 +171,9 @@ class Federation:
         if state is None:
             state = dict(self.strategy.client_state(self.parameters, self._settings))
             if self._personal.numel():
-                state["personal"] = self._initial_personal.clone()
+                state["personal"] = self._initial["parameters"][self._personal]
+            if self.strategy.keeps_model:
+                state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
             self._buffers.begin_state(state)
         return state
 
@@ -164,8 +184,8 @@ class Federation:
         if self._personal.numel():
             flat.parameters_flat.index_copy_(0, self._personal, visit.state["personal"])
         self._buffers.load(visit.state)
-        self.strategy.local(visit)
         try:
+            self.strategy.local(visit)
             self.strategy.contribute(visit)
             self._buffers.add(visit)
         except OutOfRange as error:
@@ -205,7 +225,7 @@ class Federation:
             settings=self._settings,
             round=self._round,
             clients=chosen,
-            population=len(self._rows),
+            largest_share=max(self._sizes) / sum(self._sizes),
             parameters=self.parameters,
             server=self._server,
             sums=self._sums,
@@ -347,3 +367,12 @@ class Federation:
     def discard(self) -> None:
         """Deletes everything kept for clients; the federation cannot go on after it."""
         self._store.discard()
+
+
+def _statistics_in_the_clear(scenario: Scenario) -> SuiteError:
+    return SuiteError(
+        f"{scenario.strategy.name} cannot be used with 'buffers: {scenario.buffers}'",
+        expected="buffers: groupnorm, frozen or local",
+        found="running statistics that clients would send without noise",
+        mend="set buffers to groupnorm",
+    )

@@ -7,14 +7,18 @@ import math
 from bench.randomness import generator
 
 
-def sample(clients: int, fraction: float, *, seed: int, round: int) -> tuple[int, ...]:
-    """The sorted ids of max(⌊C·K⌉, 1) of K clients, without replacement, all equally likely.
+def sample_size(clients: int, fraction: float) -> int:
+    """max(⌊C·K⌉, 1) (McMahan et al. 2017, Algorithm 1): C = 0 means one client. Halves round up."""
+    return min(clients, max(math.floor(fraction * clients + 0.5), 1))
 
-    McMahan et al. 2017, Algorithm 1, where C = 0 means one client. Halves round up. The draw has
-    the address (seed, "sampling", round), so it does not depend on earlier rounds.
+
+def sample(clients: int, fraction: float, *, seed: int, round: int) -> tuple[int, ...]:
+    """The sorted ids of :func:`sample_size` clients, without replacement, all equally likely.
+
+    The draw has the address (seed, "sampling", round), so it does not depend on earlier rounds.
     """
-    count = max(math.floor(fraction * clients + 0.5), 1)
-    if count >= clients:
+    count = sample_size(clients, fraction)
+    if count == clients:
         return tuple(range(clients))
     drawn = generator(seed, "sampling", round).choice(clients, size=count, replace=False)
     return tuple(sorted(drawn.tolist()))

@@ -4,9 +4,16 @@ A new one is a row in the module it is akin to, its functions beside it, and a t
 worked out by hand; :mod:`bench.suites.catalog` declares its name and parameters.
 """
 
-from bench.federation.strategies import averaging
+from bench.federation.strategies import adaptive, averaging, drift, personal, private, robust
 from bench.federation.strategies.strategy import Closing, LocalTrainer, Strategy, Visit
 
-TABLE: dict[str, Strategy] = {**averaging.ROWS}
+TABLE: dict[str, Strategy] = {
+    **averaging.ROWS,
+    **adaptive.ROWS,
+    **drift.ROWS,
+    **personal.ROWS,
+    **robust.ROWS,
+    **private.ROWS,
+}
 
 __all__ = ["TABLE", "Closing", "LocalTrainer", "Strategy", "Visit"]

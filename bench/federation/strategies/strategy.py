@@ -76,6 +76,8 @@ class Visit:
     """The server's state as it was sent; not to be changed."""
     state: State
     """The client's own state; changes are kept."""
+    personal: Tensor
+    """(p,) int64: the elements of the parameters that stay with the client."""
     sums: Mapping[str, ExactSum]
     scalars: dict[str, list[float]]
     """Terms of plain sums, by name; they are added exactly."""
@@ -185,8 +187,8 @@ class Closing:
     round: int
     clients: tuple[int, ...]
     """Those who took part, sorted."""
-    population: int
-    """All clients, whether or not they took part."""
+    largest_share: float
+    """max n_k / Σ n over all clients, whether or not they took part."""
     parameters: Tensor
     """(P,) the global parameters: live, to be changed."""
     server: State
@@ -273,5 +275,9 @@ class Strategy:
     keeps_model: bool = False
     """Whether each client keeps a model of its own under ``personal/parameters`` in its state."""
     sampling: Literal["uniform", "poisson"] = "uniform"
+    private: bool = False
+    """Whether nothing may be sent that is not clipped and noised: no running statistics."""
+    epsilon: Callable[[Scenario, int], float | None] = lambda scenario, rounds: None
+    """ε of differential privacy spent after so many rounds, or None where it is not accounted."""
     check: Callable[[Scenario], None] = lambda scenario: None
     """Raises SuiteError where the strategy cannot go with the rest of the scenario."""
