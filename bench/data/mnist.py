@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from bench.errors import DataError
 SIDE, DIGITS = 28, 10
 IMAGE_MAGIC, LABEL_MAGIC = 0x0803, 0x0801
 """Unsigned bytes in three dimensions, and in one."""
-COUNTS = {"train": 60_000, "t10k": 10_000}
-"""Images of the canonical set; a file with another number is not MNIST."""
+PARTS = {"train": "train", "test": "t10k"}
+"""How the file names call the two splits."""
 FOLDERS = ("", "raw", "MNIST/raw")
 """Where the files may stand below the folder that is named; the last is torchvision's layout."""
 GZIP = b"\x1f\x8b"
@@ -30,16 +31,16 @@ GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MnistSplits:
-    """The 60,000 training and 10,000 test digits, in the order of the files."""
+    """Training and test digits (60,000 and 10,000 in MNIST itself), in the order of the files."""
 
     train_images: NDArray[np.uint8]
-    """(60000, 28, 28) 0 background to 255 ink."""
+    """(n, 28, 28) 0 background to 255 ink."""
     train_labels: NDArray[np.int64]
-    """(60000,) the digits 0 to 9."""
+    """(n,) the digits 0 to 9."""
     test_images: NDArray[np.uint8]
-    """(10000, 28, 28)."""
+    """(m, 28, 28)."""
     test_labels: NDArray[np.int64]
-    """(10000,)."""
+    """(m,)."""
     digest: str
     """SHA-256 over the four files' names and unpacked bytes, however they were compressed."""
 
@@ -53,23 +54,30 @@ def read_mnist(folder: Path) -> MnistSplits:
     if not folder.is_dir():
         raise DataError("there is no such folder", where=folder, expected="MNIST's four idx files")
     digest = hashlib.sha256()
-    arrays: dict[str, NDArray[np.uint8]] = {}
-    for split, count in COUNTS.items():
-        for kind, magic in (("images-idx3", IMAGE_MAGIC), ("labels-idx1", LABEL_MAGIC)):
-            name = f"{split}-{kind}-ubyte"
-            file = _find(folder, name)
-            data = _unpack(file)
-            digest.update(f"{name}\0{len(data)}\0".encode())
-            digest.update(data)
-            shape = (count, SIDE, SIDE) if magic == IMAGE_MAGIC else (count,)
-            arrays[f"{split} {kind[:6]}"] = _array(file, data, magic, shape)
-            if magic == LABEL_MAGIC:
-                _check_labels(file, arrays[f"{split} {kind[:6]}"])
+    read: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+    for split, part in PARTS.items():
+        images_file, images = _read(folder, f"{part}-images-idx3-ubyte", digest)
+        labels_file, labels = _read(folder, f"{part}-labels-idx1-ubyte", digest)
+        if len(images) != len(labels):
+            raise DataError(
+                f"there are {len(labels):,} labels for {len(images):,} images",
+                where=labels_file,
+                expected=f"as many as {images_file.name} has images",
+            )
+        wrong = np.flatnonzero(labels >= DIGITS)
+        if len(wrong):
+            raise DataError(
+                f"label number {int(wrong[0]) + 1} is no digit",
+                where=labels_file,
+                expected="0 to 9",
+                found=str(int(labels[wrong[0]])),
+            )
+        read[split] = images, labels
     return MnistSplits(
-        train_images=arrays["train images"],
-        train_labels=arrays["train labels"].astype(np.int64),
-        test_images=arrays["t10k images"],
-        test_labels=arrays["t10k labels"].astype(np.int64),
+        train_images=read["train"][0],
+        train_labels=read["train"][1].astype(np.int64),
+        test_images=read["test"][0],
+        test_labels=read["test"][1].astype(np.int64),
         digest=digest.hexdigest(),
     )
 
@@ -77,6 +85,15 @@ def read_mnist(folder: Path) -> MnistSplits:
 def is_mnist(folder: Path) -> bool:
     """Whether the folder has MNIST's training labels, wherever they may stand in it."""
     return bool(_candidates(folder, "train-labels-idx1-ubyte"))
+
+
+def _read(folder: Path, name: str, digest: hashlib._Hash) -> tuple[Path, NDArray[np.uint8]]:
+    """One file's place and array; its name and unpacked bytes are added to the digest."""
+    file = _find(folder, name)
+    data = _unpack(file)
+    digest.update(f"{name}\0{len(data)}\0".encode())
+    digest.update(data)
+    return file, _array(file, data, IMAGE_MAGIC if "images" in name else LABEL_MAGIC)
 
 
 def _candidates(folder: Path, name: str) -> list[Path]:
@@ -110,25 +127,26 @@ def _unpack(file: Path) -> bytes:
         ) from error
 
 
-def _array(file: Path, data: bytes, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _array(file: Path, data: bytes, magic: int) -> NDArray[np.uint8]:
     """The array an idx file holds, its magic number, dimensions and length checked."""
-    header = 4 * (1 + len(shape))
-    numbers = np.frombuffer(data[: len(data[:header]) // 4 * 4], dtype=">u4").tolist()
-    if not numbers or numbers[0] != magic:
+    dimensions = magic & 0xFF
+    header = 4 * (1 + dimensions)
+    if len(data) < header or int.from_bytes(data[:4], "big") != magic:
         raise DataError(
             "this is no idx file of the right kind",
             where=file,
-            expected=f"magic number {magic:#06x}",
-            found=f"{numbers[0]:#06x}" if numbers else f"{len(data)} bytes",
+            expected=f"magic number {magic:#06x} and {dimensions} dimensions",
+            found=f"{int.from_bytes(data[:4], 'big'):#06x}, {len(data):,} bytes unpacked",
         )
-    if tuple(numbers[1:]) != shape:
+    shape = tuple(np.frombuffer(data, dtype=">u4", offset=4, count=dimensions).tolist())
+    if shape[1:] != (SIDE, SIDE)[: dimensions - 1] or shape[0] == 0:
         raise DataError(
             "the idx file has other dimensions than MNIST",
             where=file,
-            expected=" × ".join(map(str, shape)),
-            found=" × ".join(map(str, numbers[1:])),
+            expected=f"n × {SIDE} × {SIDE}" if dimensions > 1 else "one label or more",
+            found=" × ".join(map(str, shape)),
         )
-    expected = header + int(np.prod(shape))
+    expected = header + math.prod(shape)
     if len(data) != expected:
         raise DataError(
             "the idx file is cut short" if len(data) < expected else "the idx file is too long",
@@ -138,14 +156,3 @@ def _array(file: Path, data: bytes, magic: int, shape: tuple[int, ...]) -> NDArr
             mend="download it again",
         )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
-
-
-def _check_labels(file: Path, labels: NDArray[np.uint8]) -> None:
-    wrong = np.flatnonzero(labels >= DIGITS)
-    if len(wrong):
-        raise DataError(
-            f"label {int(wrong[0])} is no digit",
-            where=file,
-            expected="0 to 9",
-            found=str(int(labels[wrong[0]])),
-        )
