@@ -12,7 +12,7 @@ from bench.comparison.subject import Method, subjects
 from bench.errors import BaselineError, NotComparable, UsageError
 from bench.results.run import Run, find_runs
 
-COMMITTED = ("reference", "published")
+COMMITTED = ("reference", "measured")
 """Folders of results/ that hold other things than this machine's runs."""
 DEFAULT_SPLIT = "valid"
 
