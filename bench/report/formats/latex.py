@@ -214,6 +214,6 @@ def _characters(table: Table) -> int:
 
 def _size(table: Table, *, landscape: bool) -> str:
     """The largest size at which the widest row fits."""
-    room = 1.45 if landscape else 1.0
+    room = 1.35 if landscape else 1.0
     needed = _characters(table) / room
     return next((size for limit, size in SIZES if needed <= limit), r"\tiny")
