@@ -1,143 +1,441 @@
-"""ROC curves of a run, drawn from its stored scores: one figure a condition, one of all tasks."""
+"""ROC curves from stored scores: one figure a condition, one of the five competition tasks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import ResultsError
 from bench.observations import COMPETITION
-from bench.results.atomic import replacing
-from bench.scoring.roc import roc_curve
+from bench.report import figures
+from bench.report.figures import FAINT, FORMATS, INK, LINE, MARGIN, RULE, Sheet
+from bench.report.formats import SYNTHETIC
+from bench.results.run import ROC_FOLDER, Run, scores_file
+from bench.scoring.auroc import undefined_reason
+from bench.scoring.roc import curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-    from bench.scoring.studies import StudyScores
 
-SIDE_INCHES = 4.4
-DPI = 110
-FORMATS = ("png", "svg")
-ALL_TASKS = "competition"
-"""The file name of the figure with every competition task."""
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""False- and true-positive rates, both (t,) and not descending."""
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Okabe and Ito's palette: told apart with any colour vision."""
+MAIN_SPLIT = "valid"
+TASKS_FILE = "competition"
+"""The file name of the figure of all competition tasks."""
+
+SIDE = 3.7
+"""Of the square that is plotted, inches."""
+LEFT, RIGHT, FOOT = 0.62, 0.3, 0.5
+WIDTH = LEFT + SIDE + RIGHT
+RESOLUTION = 2000
+"""Steps of the false-positive axis: a curve with more corners is drawn to half a pixel."""
+
+UNRELIABLE = "†"
+AVERAGE = "Average"
+"""The published mean over the competition tasks, among the published figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curves:
-    """What is drawn: a run's scores with the figures that stand in the legend."""
+class Trace:
+    """One curve with the figures that stand in its line of the legend."""
 
-    title: str
-    """The run, as it is named in tables."""
-    split: str
-    scored: StudyScores
-    metrics: Mapping[str, Mapping[str, Any]]
-    """Per observation the entry of run.json: auroc, ci, undefined."""
-    published: Mapping[str, str]
-    """Per observation, the published figure as text, e.g. ``0.854 (paper, valid)``."""
+    name: str
+    auroc: float | None
+    """None where undefined: the legend says so and nothing is drawn."""
+    ci: tuple[float, float] | None
+    undefined: str | None
+    unreliable: bool
+    published: str | None
+    """The published figure, with its source in parentheses at the end, if any."""
+    members: tuple[Points, ...]
+    """A curve a member; one, except where each client keeps its own model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One figure."""
+
+    stem: str
+    """The file's name without its ending."""
+    heading: str
+    subheading: str
+    traces: tuple[Trace, ...]
     synthetic: bool
+    mean: Trace | None = None
+    """The mean over the traces: a line of the legend without a curve."""
+    show_members: bool = True
+    """Draw each member as a thin line, not only their mean."""
 
 
-def draw(curves: Curves, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Writes one figure a defined condition and one of the competition tasks; returns the files.
+def draw_run(
+    run: Run, split: str, published: Mapping[str, str], *, formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Writes the run's figures into :func:`folder_of` and returns the files.
 
-    An observation without an AUROC has no curve and no figure.
+    ``published`` has the figure to print beside ours, by condition, such as
+    ``0.854 (Irvin et al. 2019, Table 3)``. A condition without an AUROC has no figure, see
+    :func:`undrawn`. Raises ResultsError where the scores are missing or are not the run's.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    return draw(panels_of(run, split, published), folder_of(run, split), formats)
 
-    defined = [o for o in curves.scored.observations if curves.metrics[o]["auroc"] is not None]
+
+def folder_of(run: Run, split: str) -> Path:
+    """``roc``, and ``roc/<split>`` for another split than valid."""
+    own = run.folder / ROC_FOLDER
+    return own if split == MAIN_SPLIT else own / split
+
+
+def undrawn(run: Run, split: str) -> dict[str, str]:
+    """The conditions without a curve, each with the reason."""
+    entries = run.metrics[split]["observations"]
+    return {
+        name: entry["undefined"] or "undefined"
+        for name, entry in entries.items()
+        if entry["auroc"] is None
+    }
+
+
+def panels_of(run: Run, split: str, published: Mapping[str, str]) -> list[Panel]:
+    """A panel for every defined condition, then one of the competition tasks where one is."""
+    traces = _traces(run, split, published)
+    entries = run.metrics[split]["observations"]
+    panels = []
+    for name, trace in traces.items():
+        if trace.auroc is not None:
+            counts = f"{entries[name]['positives']:,} of {entries[name]['n']:,} studies positive"
+            panels.append(
+                Panel(
+                    stem=file_name(name),
+                    heading=name,
+                    subheading=_about(run, split, counts),
+                    traces=(trace,),
+                    synthetic=run.synthetic,
+                )
+            )
+    tasks = _tasks_panel(run, split, traces, published.get(AVERAGE))
+    return panels if tasks is None else [*panels, tasks]
+
+
+def tasks_panel(run: Run, split: str, published: Mapping[str, str]) -> Panel | None:
+    """The panel of the competition tasks; None where none of them is defined."""
+    traces = _traces(run, split, published)
+    return _tasks_panel(run, split, traces, published.get(AVERAGE))
+
+
+def overlaid(
+    runs: Sequence[Run], split: str, published: Sequence[Mapping[str, str]]
+) -> list[Panel]:
+    """A panel a condition that is defined for any run, with a curve for each that has it.
+
+    ``published`` has a mapping as of :func:`draw_run` for each run: the figure that fits a run
+    depends on its label policy.
+    """
+    traces = [_traces(run, split, {}) for run in runs]
+    names = dict.fromkeys(name for one in traces for name, t in one.items() if t.auroc is not None)
+    labels = _distinct_names(runs)
+    panels = []
+    for name in names:
+        mine = [
+            replace(one[name], name=label, published=theirs.get(name))
+            for one, label, theirs in zip(traces, labels, published, strict=True)
+            if name in one
+        ]
+        panels.append(
+            Panel(
+                stem=file_name(name),
+                heading=name,
+                subheading=f"{len(mine)} runs, split '{split}'",
+                traces=tuple(mine),
+                synthetic=any(run.synthetic for run in runs),
+                show_members=False,
+            )
+        )
+    return panels
+
+
+def draw(panels: Sequence[Panel], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Writes every panel as ``<folder>/<stem>.<format>``; returns the files in that order."""
     files: list[Path] = []
-    with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(SIDE_INCHES, SIDE_INCHES), dpi=DPI, layout="constrained")
-        for name in defined:
-            with _axes(figure, f"{name}: {curves.title}", curves) as axes:
-                _plot(axes, curves, name, COLOURS[0], legend=_label(curves, name, alone=True))
-            files += _save(figure, folder / file_name(name), formats)
-        tasks = [name for name in COMPETITION if name in defined]
-        if tasks:
-            with _axes(figure, f"Competition tasks: {curves.title}", curves) as axes:
-                for name, colour in zip(tasks, COLOURS, strict=False):
-                    _plot(axes, curves, name, colour, legend=_label(curves, name, alone=False))
-            files += _save(figure, folder / ALL_TASKS, formats)
+    with figures.style():
+        for panel in panels:
+            files += figures.save(sheet(panel).figure, folder / panel.stem, formats)
     return files
 
 
 def file_name(observation: str) -> str:
     """``Pleural Effusion`` → ``pleural-effusion``."""
-    return re.sub(r"[^a-z0-9]+", "-", observation.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", observation.lower()).strip("-") or "condition"
 
 
-@contextmanager
-def _axes(figure: Figure, title: str, curves: Curves) -> Iterator[Axes]:
-    """The figure's only axes, emptied before and dressed after the block."""
-    figure.clear()
-    axes = figure.add_subplot()
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=0.8, linestyle=(0, (4, 3)))
-    yield axes
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
-    axes.set_aspect("equal")
-    axes.set_xlabel("1 − specificity")
-    axes.set_ylabel("sensitivity")
-    axes.set_title(title, fontsize=10, wrap=True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", fontsize=7.5, framealpha=0.9)
-    if curves.synthetic:
-        axes.text(
-            0.5, 0.5, "SYNTHETIC DATA", transform=axes.transAxes, ha="center", va="center",
-            fontsize=22, color="0.5", alpha=0.25, rotation=32, zorder=0,
-        )  # fmt: skip
+def sheet(panel: Panel) -> Sheet:
+    """The panel as a figure: heading, curves, and a legend below where it can hide none of them.
+
+    To be called, and saved, inside :func:`bench.report.figures.style`.
+    """
+    legend = _Legend(panel)
+    about = figures.wrapped(panel.subheading, WIDTH - 2 * MARGIN)
+    top = MARGIN + 0.24 + LINE * len(about) + 0.12
+    legend_top = top + SIDE + FOOT
+    made = Sheet(WIDTH, legend_top + legend.height + MARGIN)
+    made.text(MARGIN, MARGIN, panel.heading, fontsize=10, fontweight="bold")
+    for number, line in enumerate(about):
+        made.text(MARGIN, MARGIN + 0.24 + number * LINE, line, color=FAINT)
+    axes = made.axes(LEFT, top, SIDE, SIDE)
+    _dress(axes)
+    if panel.synthetic:
+        figures.watermark(axes)
+    for number, trace in enumerate(panel.traces):
+        if trace.auroc is not None:
+            _plot(axes, trace, number, thin=panel.show_members)
+    legend.write(made, legend_top)
+    return made
 
 
-def _plot(axes: Axes, curves: Curves, name: str, colour: str, *, legend: str) -> None:
-    """One thin curve a member and, with several, their mean over sensitivity at each FPR."""
-    scored = curves.scored
-    column = scored.observations.index(name)
-    known = ~np.isnan(scored.labels[:, column])
-    labels = scored.labels[known, column]
-    points = [_staircase(labels, member[known, column]) for member in scored.scores]
-    if len(points) == 1:
-        axes.plot(*points[0], color=colour, linewidth=1.5, label=legend)
-        return
-    for fpr, tpr in points:
-        axes.plot(fpr, tpr, color=colour, linewidth=0.5, alpha=0.5)
-    grid = np.linspace(0.0, 1.0, 201)
-    mean = np.mean([np.interp(grid, fpr, tpr) for fpr, tpr in points], axis=0)
-    axes.plot(grid, mean, color=colour, linewidth=1.5, label=f"{legend}\n(mean of {len(points)})")
+def _traces(run: Run, split: str, published: Mapping[str, str]) -> dict[str, Trace]:
+    """A trace for every observation of the run, undefined ones too, in the run's order."""
+    scored = run.scores(split)
+    entries: Mapping[str, Mapping[str, Any]] = run.metrics.get(split, {}).get("observations", {})
+    traces = {}
+    for column, name in enumerate(scored.observations):
+        entry = entries.get(name)
+        labels = scored.labels[:, column]
+        known = ~np.isnan(labels)
+        reason = undefined_reason(labels, scored.scores[0, :, column])
+        if entry is None or (entry["auroc"] is None) != (reason is not None):
+            raise ResultsError(
+                f"the scores for {name} are not those that the run was scored with",
+                where=run.folder / scores_file(split),
+                mend="run the scenario again with --fresh",
+            )
+        curves = (
+            []
+            if reason
+            else [_points(labels[known], member[known, column]) for member in scored.scores]
+        )
+        traces[name] = Trace(
+            name=name,
+            auroc=entry["auroc"],
+            ci=_pair(entry["ci"]),
+            undefined=entry["undefined"],
+            unreliable=bool(entry["unreliable"]),
+            published=published.get(name),
+            members=tuple(curves),
+        )
+    return traces
 
 
-def _staircase(
-    labels: NDArray[np.floating], scores: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    fpr, tpr, _ = roc_curve(labels, scores)
-    return fpr, tpr
+def _tasks_panel(
+    run: Run, split: str, traces: Mapping[str, Trace], published: str | None
+) -> Panel | None:
+    tasks = tuple(traces[name] for name in COMPETITION if name in traces)
+    block = run.metrics[split]
+    if block["mean_auroc"] is None:
+        return None
+    mean = Trace(
+        name=f"Mean of {len(block['mean_over'])}",
+        auroc=block["mean_auroc"],
+        ci=_pair(block["mean_ci"]),
+        undefined=None,
+        unreliable=any(task.unreliable for task in tasks if task.auroc is not None),
+        published=published,
+        members=(),
+    )
+    return Panel(
+        stem=TASKS_FILE,
+        heading="Competition tasks",
+        subheading=_about(run, split, f"{block['n']:,} studies"),
+        traces=tasks,
+        mean=mean,
+        synthetic=run.synthetic,
+        show_members=False,
+    )
 
 
-def _label(curves: Curves, name: str, *, alone: bool) -> str:
-    entry = curves.metrics[name]
-    text = f"AUROC {entry['auroc']:.3f}" if alone else f"{name} {entry['auroc']:.3f}"
-    if entry["ci"] is not None:
-        text += f" [{entry['ci'][0]:.3f}, {entry['ci'][1]:.3f}]"
-    published = curves.published.get(name)
-    return f"{text}\npublished {published}" if published else text
+def _about(run: Run, split: str, counts: str) -> str:
+    """What was scored: the run, the split and how much of it."""
+    parts = [run.name, f"split '{split}'", counts]
+    members = run.metrics[split]["members"]
+    if members > 1:
+        parts.append(f"mean of {members} models")
+    return " · ".join(parts)
 
 
-def _save(figure: Figure, stem: Path, formats: Sequence[str]) -> list[Path]:
-    files = []
-    for kind in formats:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        with replacing(path) as temporary:
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            figure.savefig(temporary, format=kind, metadata=metadata)
-        files.append(path)
-    return files
+def _pair(ci: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if ci is None else (ci[0], ci[1])
+
+
+def _distinct_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' names, with the suite or the hash where they would be the same."""
+    for labels in (
+        [run.name for run in runs],
+        [f"{run.suite}/{run.name}" for run in runs],
+        [f"{run.name} {run.hash[:8]}" for run in runs],
+    ):
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(run.folder) for run in runs]
+
+
+def _points(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> Points:
+    found = curve(labels, scores).thinned()
+    return (
+        found.false_positives / found.negatives,
+        found.true_positives / found.positives,
+    )
+
+
+def mean_curve(members: Sequence[Points]) -> Points:
+    """The members' mean sensitivity at every false-positive rate (vertical averaging).
+
+    Exact: it has a corner wherever a member has one, and a vertical piece where theirs are, so its
+    area is the mean of their AUROCs. See Fawcett 2006, "An introduction to ROC analysis",
+    algorithm 4.
+    """
+    at = np.unique(np.concatenate([fpr for fpr, _ in members]))
+    lower, upper = np.zeros(len(at)), np.zeros(len(at))
+    for fpr, tpr in members:
+        between = np.interp(at, fpr, tpr)
+        first = np.searchsorted(fpr, at, side="left")
+        last = np.searchsorted(fpr, at, side="right") - 1
+        lower += np.where(fpr[first] == at, tpr[first], between)
+        upper += np.where(fpr[last] == at, tpr[last], between)
+    heights = np.stack([lower, upper], axis=1).ravel() / len(members)
+    return np.repeat(at, 2), heights
+
+
+def drawable(points: Points) -> Points:
+    """The curve with no more corners than can be seen: the first and last of every step of the
+    false-positive axis, which moves the line by less than ``1 / RESOLUTION``."""
+    fpr, tpr = points
+    if len(fpr) <= 2 * RESOLUTION:
+        return points
+    step = np.floor(fpr * RESOLUTION).astype(np.int64)
+    edge = np.concatenate([[True], step[1:] != step[:-1]])
+    kept = edge | np.concatenate([edge[1:], [True]])
+    return fpr[kept], tpr[kept]
+
+
+def _dress(axes: Axes) -> None:
+    axes.plot((0, 1), (0, 1), color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 − specificity", ylabel="sensitivity")
+    ticks = (0, 0.2, 0.4, 0.6, 0.8, 1)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.grid(color=RULE, linewidth=0.4, alpha=0.6)
+    axes.set_axisbelow(True)
+
+
+def _plot(axes: Axes, trace: Trace, number: int, *, thin: bool) -> None:
+    look = figures.look(number)
+    several = len(trace.members) > 1
+    if several and thin:
+        for points in trace.members:
+            axes.plot(
+                *drawable(points), color=look["color"], linewidth=0.5, alpha=0.55, clip_on=False
+            )
+    main = mean_curve(trace.members) if several else trace.members[0]
+    # Along the frame, half of the line would be cut off.
+    axes.plot(
+        *drawable(main), **look, linewidth=1.5, solid_joinstyle="miter", clip_on=False, zorder=3
+    )
+
+
+class _Legend:
+    """The lines below the plot: swatch, name, AUROC with interval, the published figure; notes."""
+
+    COLUMNS = (MARGIN + 0.34, 2.12, 3.42)
+    """Where name, AUROC and published start, inches."""
+    ROW = 0.19
+    GAP = 0.07
+
+    def __init__(self, panel: Panel) -> None:
+        self.rows = (*panel.traces, panel.mean) if panel.mean else panel.traces
+        sources = [_split_source(trace.published) for trace in self.rows]
+        distinct = list(dict.fromkeys(source for _, source in sources if source))
+        marks = {source: _superscript(i) for i, source in enumerate(distinct, start=1)}
+        self.published = [
+            value + (marks[source] if source and len(marks) > 1 else "")
+            for value, source in sources
+        ]
+        name_width = self.COLUMNS[1] - self.COLUMNS[0] - 0.06
+        self.names = [figures.wrapped(trace.name, name_width) for trace in self.rows]
+        self.notes = [
+            line
+            for note in _notes(panel, distinct)
+            for line in figures.wrapped(note, WIDTH - 2 * MARGIN)
+        ]
+        self.height = (
+            self.ROW * (1 + len(self.names))
+            + LINE * sum(len(lines) - 1 for lines in self.names)
+            + self.GAP
+            + LINE * len(self.notes)
+        )
+
+    def write(self, sheet: Sheet, top: float) -> None:
+        """Writes everything from ``top`` downwards."""
+        _, second, third = self.COLUMNS
+        sheet.text(second, top, "AUROC [95 % interval]", color=FAINT)
+        if any(self.published):
+            sheet.text(third, top, "published", color=FAINT)
+        top += self.ROW
+        for number, (trace, lines) in enumerate(zip(self.rows, self.names, strict=True)):
+            if trace.members:
+                sheet.swatch(MARGIN, top + 0.05, **figures.look(number))
+            sheet.text(second, top, figure_text(trace), color=FAINT if trace.undefined else INK)
+            sheet.text(third, top, self.published[number])
+            for line, name in enumerate(lines):
+                sheet.text(self.COLUMNS[0], top + line * LINE, name)
+            top += self.ROW + LINE * (len(lines) - 1)
+        for line, text in enumerate(self.notes):
+            sheet.text(MARGIN, top + self.GAP + line * LINE, text, color=FAINT)
+
+
+def figure_text(trace: Trace) -> str:
+    """``0.854 [0.801, 0.895]``, marked where the interval is not to be relied on."""
+    if trace.auroc is None:
+        return "undefined"
+    text = f"{trace.auroc:.3f}"
+    if trace.ci is not None:
+        text += f" [{trace.ci[0]:.3f}, {trace.ci[1]:.3f}]"
+    return text + UNRELIABLE * trace.unreliable
+
+
+def _split_source(published: str | None) -> tuple[str, str]:
+    """``0.854 (Irvin et al. 2019)`` → (``0.854``, ``Irvin et al. 2019``)."""
+    match = re.fullmatch(r"(.*?)\s*\((.*)\)", published or "")
+    return (match[1], match[2]) if match else (published or "", "")
+
+
+def _superscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _notes(panel: Panel, sources: Sequence[str]) -> list[str]:
+    """What must be read with the figure."""
+    notes = []
+    if len(sources) == 1:
+        notes.append(f"published: {sources[0]}")
+    else:
+        notes += [
+            f"{_superscript(i)} published: {source}" for i, source in enumerate(sources, start=1)
+        ]
+    if any(trace.unreliable and trace.ci for trace in panel.traces):
+        notes.append(f"{UNRELIABLE} fewer than 30 in a class: the interval is unreliable")
+    reasons: dict[str, list[str]] = {}
+    for trace in panel.traces:
+        if trace.auroc is None:
+            reasons.setdefault(trace.undefined or "undefined", []).append(trace.name)
+    notes += [f"undefined for {', '.join(names)}: {why}" for why, names in reasons.items()]
+    if panel.show_members and any(len(trace.members) > 1 for trace in panel.traces):
+        notes.append("thin: each model; thick: their mean sensitivity")
+    if panel.synthetic:
+        notes.append(SYNTHETIC)
+    return notes

@@ -192,10 +192,12 @@ class _Work:
 
 
 def draw_curves(run: Run) -> None:
-    """Writes the run's ROC figures beside its scores."""
+    """Writes the run's ROC figures beside its scores, the paper's AUROCs in their legends."""
+    from bench.comparison.captions import captions
     from bench.report.roc import draw_run
 
-    draw_run(run)
+    for split in run.metrics:
+        draw_run(run, split, captions(run, split))
 
 
 def totals(rounds: list[dict[str, Any]]) -> dict[str, Any]:
