@@ -224,14 +224,19 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         _COUNT,
         "Rounds between evaluations; the last round is always evaluated.",
     ),
+    "stop_at": (
+        Either((Number(above=0, high=1), Constant("never", None))),
+        "End after the round that reaches this accuracy (mnist: on the test images) or mean AUROC "
+        "(on valid); rounds is then the most there are. Rounds and bytes to it are reported.",
+    ),
     "seed": (
         Number(low=0, high=_LARGEST_SEED, whole=True),
         "Everything random is drawn from it.",
     ),
 }
 
-_AS_WRITTEN = {"observations": "all", "label_policy": "u-ones"}
-"""Defaults of a suite that a bare Scenario does not have."""
+_AS_WRITTEN = {"observations": "all", "label_policy": "u-ones", "stop_at": "never"}
+"""Defaults that are written otherwise than a bare Scenario has them."""
 
 
 def _default(name: str) -> Any:

@@ -33,6 +33,7 @@ _PREFIXES = {
     "batch_size": "batch",
     "local_epochs": "epochs",
     "evaluate_every": "every",
+    "stop_at": "until",
     "dataset": "",
     "backbone": "",
     "label_policy": "",
@@ -55,12 +56,17 @@ class Named:
 
 
 def names(
-    rows: Sequence[Named], *, always: Collection[str], defaults: Mapping[str, Any]
+    rows: Sequence[Named],
+    *,
+    always: Collection[str],
+    defaults: Mapping[str, Any],
+    only: Collection[str] = (),
 ) -> list[str]:
     """A unique name for each scenario, equal whatever their order.
 
     ``always`` are the keys to show wherever they vary; ``defaults`` the suite's own values, which
-    are left out of the other keys.
+    are left out of the other keys. Where ``only`` names keys, names are made of those alone, each
+    shown wherever it varies, as long as that tells the scenarios apart.
     """
     distinct: defaultdict[str, set[Any]] = defaultdict(set)
     for row in rows:
@@ -75,7 +81,7 @@ def names(
         shown = (
             write[key](value)
             for key, value in row.values(write)
-            if key in always or value != defaults[key]
+            if (key in only if only else key in always or value != defaults[key])
         )
         return _safe("-".join(shown)) or row.scenario.strategy.name
 
@@ -115,6 +121,7 @@ def _writer(key: str, values: Collection[Any]) -> Callable[[Any], str]:
         "label_policy": _policies,
         "observations": _observations,
         "pretrained": _pretrained,
+        "stop_at": lambda value: "never" if value is None else _scalar(value),
     }
     write = plain.get(key, _scalar)
 

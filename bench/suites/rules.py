@@ -46,6 +46,7 @@ def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
         fixed |= found
     _check_partition(settled)
     _check_optimizer(settled)
+    _check_stop(settled)
     return Scenario(**settled), {key: why for key, (_, why) in fixed.items()}
 
 
@@ -170,4 +171,16 @@ def _check_optimizer(values: Values) -> None:
             found="momentum: 0",
             mend="add 'momentum: 0.9', or leave nesterov out",
             path=("optimizer",),
+        )
+
+
+def _check_stop(values: Values) -> None:
+    trained_twice = any(policy == "u-selftrained" for _, policy in values["label_policy"])
+    if values["stop_at"] is not None and trained_twice:
+        raise Mismatch(
+            what="stop_at cannot be used with u-selftrained, which trains twice",
+            expected="stop_at: never",
+            found=f"stop_at: {values['stop_at']}",
+            mend="leave stop_at out, or choose another label policy",
+            path=("stop_at",),
         )

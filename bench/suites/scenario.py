@@ -62,6 +62,8 @@ class Scenario:
     """How a study's views are combined: ``max``, ``mean`` or ``frontal``."""
     evaluate_every: int = 1
     """Rounds between evaluations; the last round is always evaluated."""
+    stop_at: float | None = None
+    """Training ends after the round that reaches this; None (written ``never``) trains them all."""
     seed: int = 0
 
     def row(self) -> dict[str, Any]:

@@ -80,6 +80,11 @@ def _properties() -> dict[str, Any]:
             "type": "array",
             "items": _described("exclude row", "Values to look for."),
         },
+        "names": {
+            "description": "The keys that scenarios' names are made of; without it, all that vary.",
+            "type": "array",
+            "items": {"enum": list(FIELDS)},
+        },
         "profiles": {
             "description": "Values laid over the defaults where they apply: 'phantom' where the "
             "data is synthetic.",

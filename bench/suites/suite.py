@@ -1,7 +1,7 @@
 """Suites: files that say which scenarios to run.
 
 A suite is ``suite``, ``description``, ``defaults``, ``grid``, ``include``, ``exclude``,
-``profiles`` and ``gates``. Its scenarios are
+``names``, ``profiles`` and ``gates``. Its scenarios are
 
 1. every combination of the values in ``grid``, the last key changing fastest; with neither
    ``grid`` nor ``include``, the one scenario of the defaults;
@@ -9,6 +9,8 @@ A suite is ``suite``, ``description``, ``defaults``, ``grid``, ``include``, ``ex
    grid; a row with a ``grid`` of its own stands for its combinations;
 3. without those that match a row of ``exclude`` in every value the row names, as they stand
    before the command line's overrides.
+
+``names`` lists the keys that the scenarios' names are made of, where not all that vary should be.
 
 Values lie in layers (see :mod:`bench.suites.layers`): defaults, profile, grid or include row,
 command line. Scenarios that are equal in the end, because a key has no meaning for them or an
@@ -27,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench.errors import SuiteError, did_you_mean
 from bench.locations import shipped
 from bench.suites.document import Document, load, validate
+from bench.suites.fields import FIELDS
 from bench.suites.gates import Gates, GatesBlock
 from bench.suites.grid import Axes, check_size, grid_axes, include_axes
 from bench.suites.kinds import Mismatch
@@ -64,6 +67,7 @@ class SuiteFile(BaseModel):
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     include: list[NonEmptyRow] = []
     exclude: list[NonEmptyRow] = []
+    names: list[str] = []
     profiles: dict[str, Row] = {}
     gates: GatesBlock = GatesBlock()
 
@@ -108,6 +112,8 @@ class Suite:
     defaults: Layer
     rows: tuple[Axes, ...]
     excluded: tuple[_Exclusion, ...]
+    shown: tuple[str, ...] = ()
+    """The keys that names are made of; empty where whatever varies is shown."""
 
     @property
     def file(self) -> str:
@@ -161,6 +167,7 @@ class Suite:
             [Named(scenario=s.scenario, without=s.fixed) for s in settled],
             always=self.rows[0].varied(),
             defaults=_values(overlay(base, overrides_layer)),
+            only=self.shown,
         )
         wanted = predicate(select) if select is not None else None
         scenarios = [
@@ -218,6 +225,7 @@ def load_suite(name: str | Path) -> Suite:
         excluded=tuple(
             _exclusion(i, row, source.under("exclude", i)) for i, row in enumerate(model.exclude)
         ),
+        shown=tuple(_shown(key, source.under("names", i)) for i, key in enumerate(model.names)),
     )
 
 
@@ -249,6 +257,18 @@ def _exclusion(number: int, row: Row, source: InFile) -> _Exclusion:
         except Mismatch as bad:
             raise wrong(bad, source.under(key)) from None
     return _Exclusion(number=number, place=str(source.where()), tests=tuple(tests))
+
+
+def _shown(key: str, source: InFile) -> str:
+    """A key of ``names``: a whole key of a scenario."""
+    if key not in FIELDS:
+        raise SuiteError(
+            f"names are made of whole keys of a scenario, which '{key}' is not",
+            where=source.where(),
+            expected=", ".join(FIELDS),
+            mend=did_you_mean(key, list(FIELDS)),
+        )
+    return key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
