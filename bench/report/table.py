@@ -36,6 +36,8 @@ class Table:
     """Row indices with a rule above them, such as an average's."""
     synthetic: bool = False
     """Every format says that the data is synthetic."""
+    lead: int = 1
+    """Columns that say what a row is: every piece of a table too wide for a terminal has them."""
 
     def cells(self) -> list[list[str]]:
         """The written cells, row by row, the same for every text format."""

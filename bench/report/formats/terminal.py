@@ -64,7 +64,7 @@ def _print(console: Console, table: Table, width: int | None) -> None:
             console.print()
         needed = _needed(table, cells, band)
         console.width = max(width or UNBOUNDED, needed)
-        console.print(_band(table, cells, band))
+        console.print(_band(table, cells, band, console.width))
     if not table.rows:
         console.print("(no rows)")
 
@@ -77,20 +77,21 @@ def _paragraph(console: Console, text: str, width: int | None, style: str = "") 
 
 
 def bands(table: Table, cells: Sequence[Sequence[str]], width: int | None) -> list[list[int]]:
-    """The columns of each piece of a table that is too wide for one; the first column leads all.
+    """The columns of each piece of a table that is too wide for one; the leading ones start all.
 
-    A piece is wider than ``width`` only where the first column and one other already are.
+    A piece is wider than ``width`` only where the leading columns and one other already are.
     """
     every = list(range(len(table.columns)))
-    if width is None or _needed(table, cells, every) <= width or len(every) < 3:
+    lead = every[: table.lead]
+    if width is None or _needed(table, cells, every) <= width or len(every) < len(lead) + 2:
         return [every]
     pieces: list[list[int]] = []
-    piece = [0]
-    for column in every[1:]:
-        if len(piece) > 1 and _needed(table, cells, [*piece, column]) > width:
+    piece = lead
+    for column in every[len(lead) :]:
+        if len(piece) > len(lead) and _needed(table, cells, [*piece, column]) > width:
             pieces.append(piece)
-            piece = [0]
-        piece.append(column)
+            piece = lead
+        piece = [*piece, column]
     return [*pieces, piece]
 
 
@@ -117,17 +118,44 @@ def _is_whole(table: Table, cells: Sequence[Sequence[str]], column: int) -> bool
     return bool(filled) and all(_NUMBER.match(text) for text in filled)
 
 
-def _band(table: Table, cells: Sequence[Sequence[str]], band: Sequence[int]) -> RichTable:
+def _natural(table: Table, cells: Sequence[Sequence[str]], column: int) -> int:
+    """The width at which nothing in the column is wrapped."""
+    texts = [table.columns[column].title, *(row[column] for row in cells)]
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def share_out(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
+    """Widths between the two that fill the room: what is left over the least is shared evenly.
+
+    Rich's own shrinking forgets the least widths and then cuts what sticks out, so that text
+    would be lost.
+    """
+    widths = list(least)
+    left = room - sum(widths)
+    while left > 0 and (hungry := [i for i, w in enumerate(widths) if w < natural[i]]):
+        for i in hungry[:left]:
+            widths[i] += 1
+        left -= len(hungry[:left])
+    return widths
+
+
+def _band(
+    table: Table, cells: Sequence[Sequence[str]], band: Sequence[int], width: int
+) -> RichTable:
     shown = RichTable(box=HORIZONTALS, pad_edge=True, header_style="bold", show_edge=True)
-    for column in band:
+    widths = share_out(
+        [_least(table, cells, column) for column in band],
+        [_natural(table, cells, column) for column in band],
+        width - GAP * len(band) - EDGES,
+    )
+    for column, cell_width in zip(band, widths, strict=True):
         declared = table.columns[column]
-        whole = _is_whole(table, cells, column)
         shown.add_column(
             Text(declared.title),
             justify=declared.align,
-            no_wrap=whole,
+            no_wrap=_is_whole(table, cells, column),
             overflow="fold",
-            min_width=_least(table, cells, column),
+            width=cell_width,
         )
     for index, (row, texts) in enumerate(zip(table.rows, cells, strict=True)):
         if index and index in table.rule_before:
