@@ -125,17 +125,20 @@ def write_phantom(
 
 
 def refuse_to_overwrite(output: Path) -> None:
-    """Raises UsageError unless ``output`` is absent, an empty folder or a phantom."""
-    if not output.exists() and not output.is_symlink():
+    """Raises UsageError unless ``output`` is absent, an empty folder or a phantom and no more."""
+    if not output.exists():
         return
     if not output.is_dir():
         raise UsageError("the output is not a folder", where=output)
-    if any(output.iterdir()) and not (output / MARKER).is_file():
+    names = {path.name for path in output.iterdir()}
+    strangers = sorted(names - {MARKER, *SPLITS, *(f"{split}.csv" for split in SPLITS)})
+    if strangers or (names and MARKER not in names):
         raise UsageError(
-            "the folder holds files and is not a phantom, so it is left alone",
+            "the folder holds more than a phantom, so it is left alone",
             where=output,
-            expected=f"a new or empty folder, or one with {MARKER} to be replaced",
-            mend="name another folder with --output",
+            expected=f"a new or empty folder, or a phantom ({MARKER} in it) to be replaced",
+            found=", ".join((strangers or sorted(names))[:5]),
+            mend="name another folder",
         )
 
 
@@ -165,7 +168,6 @@ def fill_folder(
 
 def describe(parameters: Parameters, studies: dict[SplitName, list[Study]]) -> dict[str, Any]:
     """The content of the marker file."""
-    population = clinic.draw_population(ideal.POPULATION, parameters.seed)
     return {
         "synthetic": True,
         "notice": "SYNTHETIC: drawn by a program. Nothing here is, or was made from, a patient.",
@@ -175,7 +177,7 @@ def describe(parameters: Parameters, studies: dict[SplitName, list[Study]]) -> d
         "ideal_auroc": {
             split: ideal.ideal_auroc(ideal.gather(found)) for split, found in studies.items()
         },
-        "ideal_auroc_population": ideal.ideal_auroc(population),
+        "ideal_auroc_population": ideal.population_auroc(),
     }
 
 
