@@ -10,6 +10,7 @@ from bench.comparison.published import PAPER, choose
 from bench.comparison.rows import AVERAGE
 from bench.comparison.subject import Subject
 from bench.observations import COMPETITION
+from bench.report.references import FULL_DECIMALS
 from bench.results.run import Run
 
 NONE = "none"
@@ -39,10 +40,11 @@ def captions(
 
 
 def _figure(value: Value) -> str:
-    if value.ci is None:
-        return value.text()
-    places = 3 if value.decimals is None else value.decimals
-    return f"{value.text()} [{value.ci[0]:.{places}f}, {value.ci[1]:.{places}f}]"
+    """As printed; a figure given at full precision with four decimals."""
+    assert value.value is not None
+    places = FULL_DECIMALS if value.decimals is None else value.decimals
+    ci = "" if value.ci is None else f" [{value.ci[0]:.{places}f}, {value.ci[1]:.{places}f}]"
+    return f"{value.value:.{places}f}{ci}"
 
 
 def _source(table: Baseline) -> str:

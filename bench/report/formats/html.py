@@ -10,21 +10,21 @@ from bench.report.formats import SYNTHETIC
 from bench.report.table import Table
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 
 def write(tables: Sequence[Table], *, title: str | None = None) -> str:
     """The page; everything from a table is escaped. ``title`` None takes the first table's."""
     heading = title or next((table.title for table in tables if table.title), "bench")
-    return _template().render(
+    return template("tables.html").render(
         heading=heading,
         synthetic=SYNTHETIC if any(table.synthetic for table in tables) else None,
-        tables=[_view(table) for table in tables],
+        tables=[view(table) for table in tables],
     )
 
 
-def _view(table: Table) -> dict[str, object]:
-    """What the template needs to know of a table."""
+def view(table: Table) -> dict[str, object]:
+    """What the macro in ``table.html`` needs to know of a table."""
     rows = []
     for index, (row, texts) in enumerate(zip(table.rows, table.cells(), strict=True)):
         cells = [
@@ -45,11 +45,16 @@ def _view(table: Table) -> dict[str, object]:
     }
 
 
+def template(name: str) -> Template:
+    """A template of ``bench/report/templates``; whatever is put into it is escaped."""
+    return _environment().get_template(name)
+
+
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("bench.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -57,4 +62,3 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("tables.html")
