@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.data.images import UnreadableImage, grey_square
 from bench.errors import DataError
@@ -104,14 +105,16 @@ def decode(
         finally:
             os.close(descriptor)
         return
-    processes = [_start(target, inherit) for _ in range(workers)]
     todo: queue.SimpleQueue[Sequence[tuple[int, str]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[list[Decoded] | Exception] = queue.SimpleQueue()
     for chunk in chunks:
         todo.put(chunk)
-    for process in processes:
-        threading.Thread(target=_feed, args=(process, todo, done), daemon=True).start()
+    processes: list[subprocess.Popen[str]] = []
     try:
+        for _ in range(workers):
+            processes.append(_start(inherit))
+            feed = (target, processes[-1], todo, done)
+            threading.Thread(target=_feed, args=feed, daemon=True).start()
         for _ in chunks:
             answer = done.get()
             if isinstance(answer, Exception):
@@ -123,10 +126,10 @@ def decode(
             process.wait()
 
 
-def _start(target: Target, inherit: Sequence[int]) -> subprocess.Popen[str]:
+def _start(inherit: Sequence[int]) -> subprocess.Popen[str]:
     package = str(Path(__file__).resolve().parents[2])
     found = os.environ.get("PYTHONPATH")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.data.decoding"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -134,32 +137,27 @@ def _start(target: Target, inherit: Sequence[int]) -> subprocess.Popen[str]:
         pass_fds=tuple(inherit),
         env={**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{found}" if found else package},
     )
-    assert process.stdin is not None
-    print(json.dumps(asdict(target)), file=process.stdin, flush=True)
-    return process
 
 
 def _feed(
+    target: Target,
     process: subprocess.Popen[str],
     todo: queue.SimpleQueue[Sequence[tuple[int, str]]],
     done: queue.SimpleQueue[list[Decoded] | Exception],
 ) -> None:
     """One worker's chunks, one after the other; an exception ends it and is passed on."""
-    assert process.stdin is not None
-    assert process.stdout is not None
     try:
+        _ask(process, asdict(target))
         while True:
             chunk = todo.get_nowait()
-            print(json.dumps(chunk), file=process.stdin, flush=True)
-            line = process.stdout.readline()
-            if not line:
+            answer = _ask(process, chunk)
+            if answer is None:
                 raise DataError(
                     "a decoding process ended before its work was done",
                     found=f"exit status {process.wait()}",
                     expected=f"images such as {chunk[0][1]} to be decoded",
                     mend="give the command again: what was done is kept",
                 )
-            answer = json.loads(line)
             if "error" in answer:
                 raise OSError(*answer["error"])
             done.put([Decoded(**item) for item in answer["done"]])
@@ -167,6 +165,18 @@ def _feed(
         return
     except (OSError, DataError) as error:
         done.put(error)
+
+
+def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | None:
+    """The worker's answer to one line; None where it is gone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        print(json.dumps(question), file=process.stdin, flush=True)
+    except BrokenPipeError:
+        return None
+    line = process.stdout.readline()
+    return dict(json.loads(line)) if line else None
 
 
 def _write(descriptor: int, pixels: bytes, offset: int) -> None:
@@ -181,6 +191,7 @@ def _work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     target = Target(**json.loads(sys.stdin.readline()))
     descriptor = os.open(target.file, os.O_WRONLY)
+    print("{}", flush=True)
     for line in sys.stdin:
         try:
             done = decode_rows(target, descriptor, json.loads(line))
