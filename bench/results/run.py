@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError, UsageError, Where
+from bench.results.checks import check, wrong
 from bench.suites.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Run:
         write_json(self.folder / RUN_FILE, self.document())
 
 
-_REQUIRED: dict[str, type | tuple[type, ...]] = {
+_REQUIRED: dict[str, type] = {
     "suite": str,
     "name": str,
     "hash": str,
@@ -140,13 +141,7 @@ def load_run(folder: Path) -> Run:
         )
     for key, kind in _REQUIRED.items():
         if not isinstance(document.get(key), kind):
-            raise ResultsError(
-                f"the key '{key}' is missing or of the wrong kind",
-                where=path,
-                expected=getattr(kind, "__name__", str(kind)),
-                found=repr(document.get(key))[:80],
-                mend="run the scenario again with --fresh",
-            )
+            raise wrong(path, key, kind.__name__, document.get(key))
     if document["status"] not in STATUSES:
         raise ResultsError(
             "the run has an unknown status",
@@ -154,6 +149,7 @@ def load_run(folder: Path) -> Run:
             expected=" or ".join(STATUSES),
             found=repr(document["status"]),
         )
+    check(path, document)
     known = {name: document[name] for name in Run.__slots__ if name in document}
     run = Run(folder=folder, **known)
     try:

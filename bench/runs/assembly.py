@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.errors import ResultsError
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.federation.partitions import Partition, partition
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
 from bench.results.atomic import replacing
+from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
@@ -77,7 +79,7 @@ class Assembly:
         if self.phase_of(number) == self._phase:
             return
         self.trainer.set_targets(self._relabelled())
-        self.federation.discard()
+        # The first training's client files stay until the next checkpoint no longer names them.
         flat = self.trainer.flat
         flat.parameters_flat.copy_(self._initial[0])
         flat.buffers_flat.copy_(self._initial[1])
@@ -114,12 +116,19 @@ class Assembly:
         return state
 
     def _restore(self, started: Checkpoint) -> None:
-        if self._phase == 2:
-            self.trainer.set_targets(started.tensors[TARGETS])
         prefix = len(FEDERATION)
-        self.federation.load_state(
-            {n[prefix:]: t for n, t in started.tensors.items() if n.startswith(FEDERATION)}
-        )
+        state = {n[prefix:]: t for n, t in started.tensors.items() if n.startswith(FEDERATION)}
+        try:
+            if self._phase == 2:
+                self.trainer.set_targets(started.tensors[TARGETS])
+            self.federation.load_state(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ResultsError(
+                "the checkpoint is not this scenario's",
+                where=self._folder.parent / STATE_FILE,
+                found=str(error),
+                mend="run the scenario again with --fresh",
+            ) from error
 
     def partition_record(self) -> dict[str, Any]:
         """What run.json keeps of the clients."""

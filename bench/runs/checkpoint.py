@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError
 from bench.results.atomic import replacing
@@ -47,13 +47,23 @@ def load(path: Path, device: str = "cpu") -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt", device=device) as stream:
-            header = json.loads((stream.metadata() or {}).get("bench", "{}"))
+            header = _header((stream.metadata() or {}).get("bench", ""))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, OSError) as error:
         raise _unreadable(path, str(error)) from error
-    if header.get("format") != FORMAT or not isinstance(header.get("round"), int):
+    number = header.get("round")
+    if header.get("format") != FORMAT or not isinstance(number, int) or number < 1:
         raise _unreadable(path, f"header {header!r}")
-    return Checkpoint(round=header["round"], tensors=tensors)
+    return Checkpoint(round=number, tensors=tensors)
+
+
+def _header(text: str) -> dict[str, Any]:
+    """The object in the file's metadata; empty where there is none."""
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _unreadable(path: Path, found: str) -> ResultsError:

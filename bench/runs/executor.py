@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, ResultsError, UsageError
 from bench.locations import cache_folder
 from bench.results.atomic import write_text
+from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
 from bench.runs.material import Material, prepare
 from bench.runs.plan import Item, plan
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from bench.runs.hardware import Hardware
 
 PHANTOM_PROFILE = "phantom"
-TRACEBACK_FILE = "traceback.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,7 @@ def execute(options: Options) -> Outcome:
     """
     suite = load_suite(options.suite)
     source = find_source(options.data)
+    _make_writable(options.results)
     with reporter(quiet=options.quiet) as report:
         tree = open_tree(source, lambda done, total: report.progress("phantom", done, total))
         expansion = _expand(suite, options, synthetic=tree.synthetic)
@@ -133,6 +134,25 @@ def execute(options: Options) -> Outcome:
         report.suite(suite.name, len(items), finished)
         _Suite(options, tree, report, outcome).run(items)
     return outcome
+
+
+def _make_writable(results: Path) -> None:
+    """Refuses a results folder that could not be written to, before anything is computed."""
+    found = None
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found is None and not os.access(results, os.W_OK | os.X_OK):
+        found = "no permission to write in it"
+    if found is not None:
+        raise ResultsError(
+            "runs cannot be kept here",
+            where=results,
+            expected="a folder that can be written to",
+            found=found,
+            mend="name another with --results",
+        )
 
 
 def _notes(source: Source, tree: Tree) -> list[str]:
@@ -160,31 +180,35 @@ class _Suite:
         """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
         for number, item in enumerate(items, start=1):
             assert item.folder is not None
-            if item.status == "done" and not self.options.fresh:
-                self.outcome.runs.append(load_run(item.folder))
-                continue
             try:
-                self._run_one(number, item, item.folder)
+                if item.status == "done" and not self.options.fresh:
+                    self._take_finished(item.folder)
+                else:
+                    self._run_one(number, item, item.folder)
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
                 return
             if self.outcome.failures and self.options.fail_fast:
                 return
 
+    def _take_finished(self, folder: Path) -> None:
+        tidy(folder)
+        self.outcome.runs.append(load_run(folder))
+
     def _run_one(self, number: int, item: Item, folder: Path) -> None:
         from bench.runs.worker import run_scenario
 
-        size = item.planned.scenario.image_size
-        material = self._material(size)
-        if self.options.fresh or item.status in ("failed", "unreadable"):
-            _clear(folder)
+        hardware = self._open_hardware()
+        material = self._material(item.planned.scenario.image_size)
         try:
+            if self.options.fresh:
+                clear(folder)
             run = run_scenario(
                 item.planned,
                 suite=self.outcome.suite,
                 material=material,
                 folder=folder,
-                hardware=self._open_hardware(),
+                hardware=hardware,
                 reporter=self.report,
                 number=number,
             )
@@ -197,9 +221,8 @@ class _Suite:
 
     def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
         """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
-        known = isinstance(error, BenchError)
         message = error.message() if isinstance(error, BenchError) else _surprise(folder, error)
-        code = 2 if known and error.exit_code == 2 else 3  # type: ignore[attr-defined]
+        code = 2 if isinstance(error, BenchError) and error.exit_code == 2 else 3
         failure = Failure(name=item.planned.name, message=message, exit_code=code)
         self.outcome.failures.append(failure)
         self.report.failed(item.planned.name, message)
@@ -231,16 +254,14 @@ class _Suite:
 
 
 def _surprise(folder: Path, error: Exception) -> str:
+    """A full disk or a lost one needs no traceback, and may have no room for it."""
+    if isinstance(error, OSError):
+        place = error.filename or folder
+        return f"{place}: {error.strerror or error}"
+    message = f"{type(error).__name__}: {error}"
     path = folder / TRACEBACK_FILE
-    write_text(path, "".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error}\n  the traceback is in {path}"
-
-
-def _clear(folder: Path) -> None:
-    """Removes an earlier run's files; refused where another process is at work in the folder."""
-    from bench.results.ownership import owned
-
-    if not folder.exists():
-        return
-    with owned(folder):
-        shutil.rmtree(folder)
+    try:
+        write_text(path, "".join(traceback.format_exception(error)))
+    except OSError as reason:
+        return f"{message}\n  the traceback could not be written: {reason.strerror or reason}"
+    return f"{message}\n  the traceback is in {path}"

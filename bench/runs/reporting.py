@@ -54,7 +54,8 @@ def reporter(*, quiet: bool) -> Reporter:
 
 def round_text(record: Mapping[str, Any], rounds: int) -> str:
     """One round in one line."""
-    parts = [f"round {record['round']}/{rounds}", f"loss {record['loss']:.4f}"]
+    loss = record["loss"]
+    parts = [f"round {record['round']}/{rounds}", f"loss {'–' if loss is None else f'{loss:.4f}'}"]
     if record.get("mean_auroc") is not None:
         parts.append(f"AUROC {record['mean_auroc']:.3f}")
     parts.append(f"{record['images_per_second']:.0f} images/s")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench.environment import git_state
+from bench.results.leftovers import remove_litter, remove_state
 from bench.results.ownership import owned
 from bench.results.rounds import RoundLog
 from bench.results.run import (
@@ -51,8 +51,13 @@ def run_scenario(
 
     Raises ScenarioFailed where training stops by itself (the run is marked ``failed``) and
     ResultsError where another process owns the folder. An interrupt leaves it ``interrupted``.
+    A run that another process has finished in the meantime is returned as it is.
     """
     with owned(folder) as owner:
+        remove_litter(folder)
+        earlier = _finished(folder)
+        if earlier is not None:
+            return earlier
         started = checkpoint.load(folder / STATE_FILE)
         first = 1 if started is None else started.round + 1
         reporter.scenario(number, planned.name, first, total_rounds(planned.scenario))
@@ -68,6 +73,15 @@ def run_scenario(
             failure = {"type": type(error).__name__, "message": str(error)}
             replace(run, status="failed", error=failure).write()
             raise
+
+
+def _finished(folder: Path) -> Run | None:
+    """The folder's run where it is done; raises ResultsError where what is there is damaged."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    run = load_run(folder)
+    run.rounds()
+    return run if run.status == "done" else None
 
 
 def _open(
@@ -133,7 +147,7 @@ class _Work:
         result = self.assembly.federation.round(number)
         record: dict[str, Any] = {
             "round": number,
-            "loss": result.loss,
+            "loss": result.loss if math.isfinite(result.loss) else None,
             "clients": list(result.clients),
             "examples": result.examples,
             "steps": result.steps,
@@ -187,7 +201,7 @@ class _Work:
         draw_curves(run)
         run.write()
         self.assembly.federation.discard()
-        (folder / STATE_FILE).unlink(missing_ok=True)
+        remove_state(folder)
         return run
 
 
@@ -210,7 +224,7 @@ def totals(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "images_per_second": round(examples / seconds, 3) if seconds > 0 else None,
         "bytes_up": sum(r["bytes_up"] for r in rounds),
         "bytes_down": sum(r["bytes_down"] for r in rounds),
-        "final_loss": float(np.float64(rounds[-1]["loss"])) if rounds else None,
+        "final_loss": rounds[-1]["loss"] if rounds else None,
     }
 
 
