@@ -51,9 +51,13 @@ def run(
 
     Finished scenarios are not run again; an interrupted one carries on where it stopped.
     """
-    from bench.cli.summary import print_summary
+    from bench.cli.signals import interrupt_on_terminate
+    from bench.cli.summary import NO_TABLE, print_summary
+    from bench.comparison.command import check_target
     from bench.runs.executor import Options, execute
 
+    if against != NO_TABLE:
+        check_target(against)
     options = Options(
         suite=suite,
         data=data,
@@ -66,6 +70,7 @@ def run(
         on_bad_image=on_bad_image.value,
         quiet=quiet,
     )
-    outcome = execute(options)
+    with interrupt_on_terminate():
+        outcome = execute(options)
     print_summary(outcome, against=against, as_json=as_json)
     raise typer.Exit(outcome.exit_code)

@@ -36,8 +36,9 @@ def print_summary(outcome: Outcome, *, against: str, as_json: bool) -> None:
         emit(render_many([*tables_of(comparisons), results], "table"), None)
     if reason is not None:
         print(f"no table of differences: {reason}", file=sys.stderr)
-    for failure in outcome.failures:
-        print(f"failed: {failure.name}: {failure.message}", file=sys.stderr)
+    if outcome.failures:
+        names = ", ".join(failure.name for failure in outcome.failures)
+        print(f"bench: failed, as said above: {names}", file=sys.stderr)
     if outcome.interrupted:
         print("interrupted; the same command carries on from here", file=sys.stderr)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.comparison.paired import compare_runs
-from bench.comparison.published import compare_published, split_for
+from bench.comparison.published import PAPER, compare_published, split_for
 from bench.comparison.rows import Comparison
 from bench.comparison.subject import Method, subjects
 from bench.errors import BaselineError, NotComparable, UsageError
@@ -46,8 +46,21 @@ def compare_all(
     return comparisons, notes
 
 
+def check_target(against: str, baselines: Path | None = None) -> None:
+    """Says before a long computation what :func:`compare_all` would say after it.
+
+    Raises BaselineError where no table has that id and UsageError where a folder has no runs.
+    """
+    other = Path(against)
+    if other.exists() and not _is_table(against, baselines):
+        if not find_runs([other]):
+            raise UsageError("there is no run in the folder to compare with", where=other)
+    elif against != PAPER:
+        split_for(against, baselines)
+
+
 def _is_table(against: str, baselines: Path | None) -> bool:
-    if against == "paper":
+    if against == PAPER:
         return True
     try:
         split_for(against, baselines)
