@@ -19,7 +19,7 @@ from bench.data.split import Split, Tree
 from bench.observations import NEGATIVE, POSITIVE, UNCERTAIN
 
 NAMED = 3
-"""So many patients, files or studies are named in a warning; the rest are counted."""
+"""So many patients, files or studies are named in a warning; all are counted."""
 KINDS = ("positive", "uncertain", "negative", "blank")
 OLDEST = 90
 """CheXpert writes 90 for every age above it."""
@@ -144,9 +144,9 @@ def _ages(age: NDArray[np.float32]) -> dict[str, float | int | None]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names and how many more there are."""
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    """How many there are and the first few of them."""
+    more = ", …" if len(names) > NAMED else ""
+    return f"{len(names):,} ({', '.join(names[:NAMED])}{more})"
 
 
 def _shared_patients(splits: Sequence[Split]) -> list[str]:
@@ -154,9 +154,7 @@ def _shared_patients(splits: Sequence[Split]) -> list[str]:
     for one, other in combinations(splits, 2):
         both = np.intersect1d(one.patients, other.patients).tolist()
         if both:
-            found.append(
-                f"{len(both):,} patients are in both {one.name} and {other.name}: {_some(both)}"
-            )
+            found.append(f"patients in both {one.name} and {other.name}: {_some(both)}")
     return found
 
 
@@ -167,15 +165,11 @@ def _repeated_rows(splits: Sequence[Split]) -> list[str]:
         later = order[1:][split.paths[order[1:]] == split.paths[order[:-1]]]
         if len(later):
             lines = [f"line {line}" for line in np.sort(split.csv_lines[later]).tolist()]
-            found.append(
-                f"{split.csv.name} names {len(later):,} images more than once: {_some(lines)}"
-            )
+            found.append(f"{split.csv.name}: rows that repeat an image: {_some(lines)}")
     for one, other in combinations(splits, 2):
         both = np.intersect1d(one.paths, other.paths).tolist()
         if both:
-            found.append(
-                f"{len(both):,} images are in both {one.name} and {other.name}: {_some(both)}"
-            )
+            found.append(f"images in both {one.name} and {other.name}: {_some(both)}")
     return found
 
 
@@ -186,8 +180,8 @@ def _differing_labels(split: Split) -> list[str]:
     if len(wrong) == 0:
         return []
     return [
-        f"{split.csv.name}: in {len(wrong):,} studies the views have different labels, of which "
-        f"the first view's are counted: {_some(split.studies[wrong].tolist())}"
+        f"{split.csv.name}: studies whose views have different labels (the first view's count): "
+        f"{_some(split.studies[wrong].tolist())}"
     ]
 
 
@@ -197,7 +191,7 @@ def _without_frontal(split: Split) -> list[str]:
     names = split.studies[~frontal].tolist()
     if not names or not (split.view != "").any():
         return []
-    return [f"{split.csv.name}: {len(names):,} studies have no frontal image: {_some(names)}"]
+    return [f"{split.csv.name}: studies without a frontal image: {_some(names)}"]
 
 
 def _never_labelled(splits: Sequence[Split]) -> list[str]:
@@ -220,7 +214,7 @@ def _files(splits: Sequence[Split], workers: int | None) -> list[str]:
         if reasons:
             rows = sorted(reasons)
             named = [f"line {split.csv_lines[r]}, {paths[r]}: {reasons[r]}" for r in rows]
-            found.append(f"{split.csv.name}: {len(rows):,} images cannot be used: {_some(named)}")
+            found.append(f"{split.csv.name}: images that cannot be used: {_some(named)}")
         for size, path in zip(table.size.tolist(), paths, strict=True):
             if size >= 0:
                 by_size.setdefault(size, []).append(f"{split.root}/{path}")
@@ -233,5 +227,5 @@ def _files(splits: Sequence[Split], workers: int | None) -> list[str]:
     copies = [files for digest, files in groups.items() if len(files) > 1 and digest]
     if copies:
         pairs = [" = ".join(files[:2]) for files in copies]
-        found.append(f"{len(copies):,} groups of image files have the same content: {_some(pairs)}")
+        found.append(f"groups of image files with the same content: {_some(pairs)}")
     return found
