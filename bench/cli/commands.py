@@ -1,6 +1,7 @@
 """Importing this registers every command."""
 
 import bench.cli.baselines
+import bench.cli.check
 import bench.cli.compare
 import bench.cli.data
 import bench.cli.data_phantom
