@@ -27,8 +27,9 @@ def compare(
     against: Annotated[
         str,
         typer.Option(
-            help="A published table (paper, paper:valid, paper:test, readme, or an id that "
-            "`bench baselines` lists), a run, or a folder of runs."
+            help="A published table (paper, paper:valid, paper:test, readme, mcmahan2017 for "
+            "rounds to target on MNIST, or an id that `bench baselines` lists), a run, or a "
+            "folder of runs."
         ),
     ] = "paper",
     split: Annotated[
@@ -49,13 +50,20 @@ def compare(
 
     Exits with 4 where not one difference can be formed.
     """
-    from bench.comparison.command import compare_all
+    from bench.comparison.command import compare_all, compare_all_rounds
     from bench.comparison.render import write
+    from bench.comparison.rounds_table import publishes_rounds, write_rounds
     from bench.report.render import emit
 
-    comparisons, notes = compare_all(
-        runs or [], against, split=split, method=ci.value, results=results, baselines=baselines
-    )
+    style = "json" if as_json else form.value
+    if publishes_rounds(against, baselines):
+        found, notes = compare_all_rounds(runs or [], against, results=results, baselines=baselines)
+        text = write_rounds(found, style)
+    else:
+        comparisons, notes = compare_all(
+            runs or [], against, split=split, method=ci.value, results=results, baselines=baselines
+        )
+        text = write(comparisons, style)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    emit(write(comparisons, "json" if as_json else form.value), output)
+    emit(text, output)

@@ -33,7 +33,8 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="A CheXpert tree (or MNIST folder); else $CHEXPERT_ROOT, else the embedded phantom.",
+        help="A CheXpert tree, else $CHEXPERT_ROOT, else the embedded phantom; for suites on MNIST "
+        "its folder, else $MNIST_ROOT.",
     ),
 ]
 ResultsOption = Annotated[

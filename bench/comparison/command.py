@@ -7,6 +7,11 @@ from pathlib import Path
 
 from bench.comparison.paired import compare_runs
 from bench.comparison.published import PAPER, compare_published, split_for
+from bench.comparison.rounds_table import (
+    RoundsComparison,
+    compare_with_rounds,
+    publishes_rounds,
+)
 from bench.comparison.rows import Comparison
 from bench.comparison.subject import Method, subjects
 from bench.errors import BaselineError, NotComparable, UsageError
@@ -46,6 +51,24 @@ def compare_all(
     return comparisons, notes
 
 
+def compare_all_rounds(
+    paths: Sequence[Path],
+    against: str,
+    *,
+    results: Path = Path("results"),
+    baselines: Path | None = None,
+) -> tuple[list[RoundsComparison], list[str]]:
+    """Every finished run below ``paths`` (or ``results``) against tables of rounds to target.
+
+    Returns the comparisons and what was left out. Raises NotComparable where no run is a cell.
+    """
+    runs, notes = _finished(paths, results)
+    if not paths:
+        runs = [run for run in runs if run.scenario.get("dataset") == "mnist"]
+    found, more = compare_with_rounds(runs, against, baselines)
+    return found, [*notes, *more]
+
+
 def check_target(against: str, baselines: Path | None = None) -> None:
     """Says before a long computation what :func:`compare_all` would say after it.
 
@@ -55,7 +78,7 @@ def check_target(against: str, baselines: Path | None = None) -> None:
     if other.exists() and not _is_table(against, baselines):
         if not find_runs([other]):
             raise UsageError("there is no run in the folder to compare with", where=other)
-    elif against != PAPER:
+    elif against != PAPER and not publishes_rounds(against, baselines):
         split_for(against, baselines)
 
 
@@ -100,7 +123,8 @@ def _against_table(
     notes: list[str],
 ) -> list[Comparison]:
     wanted = split or split_for(against, baselines) or DEFAULT_SPLIT
-    found = subjects(runs, wanted, method)
+    graded = [run for run in runs if run.metrics.get(wanted, {}).get("observations")]
+    found = subjects(graded, wanted, method)
     covered = {run.folder for subject in found for run in subject.runs}
     notes += [
         f"{run.name} is left out: it was not scored on {wanted}"

@@ -60,8 +60,8 @@ class Assembly:
             scenario,
             flat,
             self._task,
-            material.train.images,
-            self._task.targets(_labels(scenario, material), scenario.seed),
+            material.images,
+            self._task.targets(material.labels(scenario), scenario.seed),
             hardware.device,
             self.precision,
         )
@@ -151,7 +151,7 @@ def _divide(scenario: Scenario, material: Material) -> Partition:
     """The clients' rows; a centralised run is divided too, so that its record can be compared."""
     return partition(
         scenario.partition,
-        material.train.split,
+        material.pool(),
         clients=scenario.clients,
         seed=scenario.seed,
     )
@@ -166,9 +166,3 @@ def _network(scenario: Scenario, outputs: int) -> Any:
         norm="group" if scenario.buffers == "groupnorm" else "batch",
         seed=scenario.seed,
     )
-
-
-def _labels(scenario: Scenario, material: Material) -> NDArray[np.float32]:
-    split = material.train.split
-    columns = [split.observations.index(name) for name in scenario.observations]
-    return split.labels[:, columns]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,32 +9,29 @@ from numpy.typing import NDArray
 
 from bench.data.split import Split
 from bench.observations import UNCERTAIN
-from bench.runs.material import Labelled
+from bench.runs.material import Members, Predict
 from bench.scoring.report import score_studies
 from bench.scoring.studies import StudyScores
 from bench.scoring.views import combine_views
 
-Members = Iterable[tuple[str, Callable[[], None]]]
-"""(name, load): after ``load()`` the network holds that member's parameters."""
-
 
 def score_members(
     members: Members,
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    labelled: Labelled,
+    predict: Predict,
+    split: Split,
+    images: NDArray[np.uint8],
     observations: tuple[str, ...],
     views: str,
 ) -> StudyScores:
     """Scores every member on a split, each study by its views.
 
-    ``predict`` maps (n, size, size) images to (n, o) scores over ``observations``. An uncertain
-    label is no truth to score against and counts as not labelled.
+    ``images`` (n, size, size) are the split's; ``predict`` gives (n, o) scores over
+    ``observations``. An uncertain label is no truth to score against and counts as not labelled.
     """
-    split = labelled.split
     scores, names = [], []
     for name, load in members:
         load()
-        scores.append(combine_views(predict(labelled.images), split, views))
+        scores.append(combine_views(predict(images), split, views))
         names.append(name)
     return StudyScores(
         studies=split.studies,

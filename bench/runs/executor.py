@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,15 +14,15 @@ from bench.locations import cache_folder
 from bench.results.atomic import write_text
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
-from bench.runs.material import Material, prepare
+from bench.runs.material import Data, Material
 from bench.runs.plan import Item, plan
-from bench.runs.reporting import Reporter, reporter
-from bench.runs.source import Source, find_source, open_tree, read_if_there
+from bench.runs.reporting import Reporter, headline_text, reporter
+from bench.runs.source import Source, data_if_there, find_sources, open_data
 from bench.suites.suite import Expansion, Suite, load_suite
 
 if TYPE_CHECKING:
-    from bench.data.split import Tree
     from bench.runs.hardware import Hardware
+    from bench.suites.scenario import Scenario
 
 PHANTOM_PROFILE = "phantom"
 
@@ -86,16 +86,23 @@ def look_ahead(options: Options) -> Ahead:
     Raises BenchError where the suite or the data is wrong.
     """
     suite = load_suite(options.suite)
-    source = find_source(options.data)
-    tree = read_if_there(source)
-    synthetic = source.is_phantom or (tree is not None and tree.synthetic)
+    sources = _sources(suite, options)
+    data = {name: data_if_there(source) for name, source in sources.items()}
+    synthetic = any(
+        source.is_phantom or (found is not None and found.synthetic)
+        for source, found in zip(sources.values(), data.values(), strict=True)
+    )
     expansion = _expand(suite, options, synthetic=synthetic)
-    notes = [f"data: {source.reason}"] if tree is None else _notes(source, tree)
-    notes += expansion.notes
-    if tree is None:
-        notes.append("the phantom has not been generated yet, so nothing of it can be done")
-    items = plan(suite.name, expansion.scenarios, options.results, tree)
-    return Ahead(suite=suite.name, items=items, notes=tuple(notes))
+    notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
+    items = plan(suite.name, expansion.scenarios, options.results, data)
+    return Ahead(suite=suite.name, items=items, notes=(*notes, *expansion.notes))
+
+
+def _sources(suite: Suite, options: Options) -> dict[str, Source]:
+    """Where each data set that the chosen scenarios use is read from."""
+    expansion = _expand(suite, options, synthetic=False)
+    datasets = dict.fromkeys(planned.scenario.dataset for planned in expansion.scenarios)
+    return find_sources(options.data, datasets)
 
 
 def _expand(suite: Suite, options: Options, *, synthetic: bool) -> Expansion:
@@ -121,18 +128,23 @@ def execute(options: Options) -> Outcome:
     the way is in the outcome instead, and the others go on unless ``fail_fast``.
     """
     suite = load_suite(options.suite)
-    source = find_source(options.data)
+    sources = _sources(suite, options)
     _make_writable(options.results)
     with reporter(quiet=options.quiet) as report:
-        tree = open_tree(source, lambda done, total: report.progress("phantom", done, total))
-        expansion = _expand(suite, options, synthetic=tree.synthetic)
-        items = plan(suite.name, expansion.scenarios, options.results, tree)
-        outcome = Outcome(suite=suite.name, notes=[*_notes(source, tree), *expansion.notes])
+        data = {
+            name: open_data(source, lambda done, total: report.progress("phantom", done, total))
+            for name, source in sources.items()
+        }
+        synthetic = any(found.synthetic for found in data.values())
+        expansion = _expand(suite, options, synthetic=synthetic)
+        items = plan(suite.name, expansion.scenarios, options.results, data)
+        notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
+        outcome = Outcome(suite=suite.name, notes=[*notes, *expansion.notes])
         for note in outcome.notes:
             report.note(note)
         finished = 0 if options.fresh else sum(item.status == "done" for item in items)
         report.suite(suite.name, len(items), finished)
-        _Suite(options, tree, report, outcome).run(items)
+        _Suite(options, data, report, outcome).run(items)
     return outcome
 
 
@@ -155,10 +167,15 @@ def _make_writable(results: Path) -> None:
         )
 
 
-def _notes(source: Source, tree: Tree) -> list[str]:
-    counts = ", ".join(f"{len(split):,} {name}" for name, split in tree.splits.items())
-    notes = [f"data: {tree.name} ({source.reason}): {counts} images"]
-    if tree.synthetic:
+def _notes(source: Source, data: Data | None) -> list[str]:
+    if data is None:
+        notes = [f"data: {source.reason}"]
+        if source.is_phantom:
+            notes.append("the phantom has not been generated yet, so nothing of it can be done")
+        return notes
+    counts = ", ".join(f"{number:,} {name}" for name, number in data.images.items())
+    notes = [f"data: {data.name} ({source.reason}): {counts} images"]
+    if data.synthetic:
         notes.append(
             "SYNTHETIC DATA: the phantom is generated; its figures say nothing of patients"
         )
@@ -168,12 +185,14 @@ def _notes(source: Source, tree: Tree) -> list[str]:
 class _Suite:
     """The scenarios of one suite, in order, over shared data."""
 
-    def __init__(self, options: Options, tree: Tree, report: Reporter, outcome: Outcome) -> None:
+    def __init__(
+        self, options: Options, data: Mapping[str, Data], report: Reporter, outcome: Outcome
+    ) -> None:
         self.options = options
-        self.tree = tree
+        self.data = data
         self.report = report
         self.outcome = outcome
-        self._materials: dict[int, Material] = {}
+        self._materials: dict[tuple[str, int], Material] = {}
         self._hardware: Hardware | None = None
 
     def run(self, items: Sequence[Item]) -> None:
@@ -199,7 +218,7 @@ class _Suite:
         from bench.runs.worker import run_scenario
 
         hardware = self._open_hardware()
-        material = self._material(item.planned.scenario.image_size)
+        material = self._material(item.planned.scenario)
         try:
             if self.options.fresh:
                 clear(folder)
@@ -216,8 +235,7 @@ class _Suite:
             self._record_failure(item, folder, error)
             return
         self.outcome.runs.append(run)
-        mean = run.metrics["valid"]["mean_auroc"]
-        self.report.done(item.planned.name, mean, run.totals["seconds"])
+        self.report.done(item.planned.name, headline_text(run.metrics), run.totals["seconds"])
 
     def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
         """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
@@ -227,23 +245,21 @@ class _Suite:
         self.outcome.failures.append(failure)
         self.report.failed(item.planned.name, message)
 
-    def _material(self, size: int) -> Material:
-        if size not in self._materials:
-            self._materials[size] = prepare(
-                self.tree,
-                size,
+    def _material(self, scenario: Scenario) -> Material:
+        key = scenario.dataset, scenario.image_size
+        if key not in self._materials:
+            self._materials[key] = self.data[scenario.dataset].prepare(
+                scenario.image_size,
                 cache=cache_folder(),
                 on_bad_image=self.options.on_bad_image,
                 progress=lambda name, done, total: self.report.progress(
-                    f"packing {name} at {size} px", done, total
+                    f"packing {name} at {scenario.image_size} px", done, total
                 ),
             )
-            for name, part in self._materials[size].splits.items():
-                if part.skipped:
-                    note = f"{name}: {part.skipped:,} images that could not be read are left out"
-                    self.report.note(note)
-                    self.outcome.notes.append(note)
-        return self._materials[size]
+            for note in self._materials[key].notes():
+                self.report.note(note)
+                self.outcome.notes.append(note)
+        return self._materials[key]
 
     def _open_hardware(self) -> Hardware:
         from bench.runs.hardware import Hardware

@@ -1,105 +1,136 @@
-"""The images and labels that scenarios train on and are scored on, decoded once for all of them."""
+"""What a run needs of its data, whatever kind it is: something to learn from, and a judge.
+
+Two kinds implement it: :mod:`bench.runs.radiographs` (a CheXpert tree) and
+:mod:`bench.runs.digits` (MNIST).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.pack import pack
-from bench.data.split import Split, Tree
-from bench.errors import DataError
+from bench.data.split import Split
+from bench.federation.partitions.units import Units
+from bench.results.run import Run
+from bench.suites.scenario import Scenario
 
+Members = Iterable[tuple[str, Callable[[], None]]]
+"""(name, load): after ``load()`` the network holds that member's parameters."""
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(n, size, size) images → (n, o) scores by the network as it stands."""
 Progress = Callable[[str, int, int], None]
 """Called with (split, images done, images in all) while images are decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
-    """A split with its decoded images; row i of one is row i of the other."""
+class Scored:
+    """The last judgement of a run, by split."""
 
-    split: Split
-    images: NDArray[np.uint8]
-    """(n, size, size) grey, memory-mapped."""
-    skipped: int
-    """Images that could not be read and were left out (``--on-bad-image skip``)."""
-
-    def counts(self) -> dict[str, int]:
-        """What run.json keeps of a split."""
-        return {
-            "images": len(self.split),
-            "studies": len(self.split.studies),
-            "patients": len(self.split.patients),
-            "skipped": self.skipped,
-        }
+    metrics: dict[str, dict[str, Any]]
+    """The blocks of run.json."""
+    digests: dict[str, str]
+    """SHA-256 of the score files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """A data tree at one image size."""
-
-    tree: Tree
-    size: int
-    splits: dict[str, Labelled]
+class Judge(Protocol):
+    """Says how good a scenario's models are, in the figures that its data is measured by."""
 
     @property
-    def train(self) -> Labelled:
-        """The training images."""
-        return self.splits["train"]
+    def split(self) -> str:
+        """The split that rounds are judged on."""
+        ...
 
-    def evaluation(self) -> dict[str, Labelled]:
-        """The splits that runs are scored on, ``valid`` first."""
-        return {name: self.splits[name] for name in ("valid", "test") if name in self.splits}
+    @property
+    def headline(self) -> str:
+        """The figure of a round that ``stop_at`` is about: ``mean_auroc`` or ``accuracy``."""
+        ...
 
-    def record(self) -> dict[str, object]:
+    def summary(self, members: Members, predict: Predict) -> dict[str, Any]:
+        """The figures that a round's line carries."""
+        ...
+
+    def final(self, members: Callable[[], Members], predict: Predict, folder: Path) -> Scored:
+        """Scores every evaluation split and leaves the scores in ``folder``."""
+        ...
+
+    def draw(self, run: Run) -> None:
+        """Writes the figures that go with a finished run."""
+        ...
+
+
+class Material(Protocol):
+    """Decoded images with their labels, at one size."""
+
+    @property
+    def digest(self) -> str:
+        """The data's part of a scenario's identity."""
+        ...
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """(n, size, size) the training images."""
+        ...
+
+    def pool(self) -> Split | Units:
+        """The training data as partitions take it."""
+        ...
+
+    def labels(self, scenario: Scenario) -> NDArray[np.float32]:
+        """(n, o) the training labels as the scenario's task takes them."""
+        ...
+
+    def judge(self, scenario: Scenario) -> Judge:
+        """Who scores the scenario's models."""
+        ...
+
+    def record(self) -> dict[str, Any]:
         """What run.json keeps of the data; no path, which would name somebody's machine."""
-        return {
-            "name": self.tree.name,
-            "digest": self.tree.digest,
-            "synthetic": self.tree.synthetic,
-            "ideal_auroc": self.tree.ideal_auroc,
-            "splits": {name: part.counts() for name, part in self.splits.items()},
-        }
+        ...
+
+    def notes(self) -> list[str]:
+        """What a person should know of it, such as images that were left out."""
+        ...
 
 
-def prepare(
-    tree: Tree,
-    size: int,
-    *,
-    cache: Path,
-    on_bad_image: Literal["fail", "skip"] = "fail",
-    progress: Progress | None = None,
-) -> Material:
-    """Packs every split of the tree at that size and pairs the images with their labels.
+class Data(Protocol):
+    """A data set that has been opened: its labels are read, its images need not be decoded."""
 
-    Raises DataError where an image cannot be read (unless skipped), or where there is nothing to
-    train on or to score.
-    """
-    splits: dict[str, Labelled] = {}
-    for name, split in tree.splits.items():
-        if len(split) == 0:
-            continue
-        report = None if progress is None else _bound(progress, name)
-        packed = pack(split, size=size, cache=cache, on_bad_image=on_bad_image, progress=report)
-        kept = split if len(packed.rows) == len(split) else split.take(packed.rows)
-        splits[name] = Labelled(split=kept, images=packed.images, skipped=len(packed.skipped))
-    for name in ("train", "valid"):
-        if name not in splits or len(splits[name].split) == 0:
-            raise DataError(
-                f"the tree has no {name} images",
-                where=tree.root,
-                expected=f"{name}.csv with at least one readable image",
-                mend="every run trains on train.csv and is scored on valid.csv",
-            )
-    return Material(tree=tree, size=size, splits=splits)
+    @property
+    def name(self) -> str:
+        """The data set's name for tables."""
+        ...
 
+    @property
+    def digest(self) -> str:
+        """Its part of a scenario's identity."""
+        ...
 
-def _bound(progress: Progress, name: str) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        progress(name, done, total)
+    @property
+    def synthetic(self) -> bool:
+        """True where everything that shows it must say so."""
+        ...
 
-    return report
+    @property
+    def images(self) -> Mapping[str, int]:
+        """Images by split, ``train`` among them."""
+        ...
+
+    def pool(self) -> Split | Units:
+        """The training data as partitions take it."""
+        ...
+
+    def prepare(
+        self,
+        size: int,
+        *,
+        cache: Path,
+        on_bad_image: Literal["fail", "skip"],
+        progress: Progress | None = None,
+    ) -> Material:
+        """Decodes the images at that size; raises DataError where they cannot be had."""
+        ...

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError
+from bench.federation.sampling import sample_size
 from bench.results.ownership import actual_status
 from bench.results.run import RUN_FILE, Run, load_run
 from bench.suites.scenario import Scenario
 
 if TYPE_CHECKING:
-    from bench.data.split import Tree
+    from bench.runs.material import Data
     from bench.suites.suite import Planned
 
 TO_DO = "to do"
@@ -58,13 +59,19 @@ def total_rounds(scenario: Scenario) -> int:
     return scenario.rounds * phases(scenario)
 
 
-def plan(suite: str, scenarios: Sequence[Planned], results: Path, tree: Tree | None) -> list[Item]:
-    """Every scenario as it stands in the results folder; ``tree`` None: the data is not there."""
-    images = None if tree is None else len(tree.splits["train"])
+def plan(
+    suite: str, scenarios: Sequence[Planned], results: Path, data: Mapping[str, Data | None]
+) -> list[Item]:
+    """Every scenario as it stands in the results folder.
+
+    ``data`` has the data set that each ``dataset`` stands for; None: it is not there.
+    """
     speeds = _speeds(results / suite)
     items = []
     for planned in scenarios:
-        folder = None if tree is None else run_folder(results, suite, planned, tree.digest)
+        own = data[planned.scenario.dataset]
+        folder = None if own is None else run_folder(results, suite, planned, own.digest)
+        images = None if own is None else own.images["train"]
         status, done = _state(folder)
         items.append(
             Item(
@@ -91,7 +98,9 @@ def _state(folder: Path | None) -> tuple[str, int]:
 def _cost(scenario: Scenario, images: int | None, speeds: dict[Any, float]) -> Cost:
     if images is None:
         return Cost(training_images=None, seconds=None)
-    share = 1.0 if scenario.strategy.name in ("centralized", "local") else scenario.fraction
+    share = 1.0
+    if scenario.strategy.name not in ("centralized", "local"):
+        share = sample_size(scenario.clients, scenario.fraction) / scenario.clients
     passed = round(images * share * scenario.local_epochs * total_rounds(scenario))
     speed = speeds.get((scenario.backbone, scenario.image_size))
     return Cost(training_images=passed, seconds=None if speed is None else passed / speed)

@@ -36,8 +36,8 @@ class Reporter(Protocol):
     def round(self, record: Mapping[str, Any], rounds: int) -> None:
         """A round ended; ``record`` is its line in rounds.jsonl."""
 
-    def done(self, name: str, mean: float | None, seconds: float) -> None:
-        """A scenario ended well with that mean AUROC over the competition tasks."""
+    def done(self, name: str, headline: str, seconds: float) -> None:
+        """A scenario ended well with that headline, see :func:`headline_text`."""
 
     def failed(self, name: str, message: str) -> None:
         """A scenario stopped."""
@@ -58,13 +58,32 @@ def round_text(record: Mapping[str, Any], rounds: int) -> str:
     parts = [f"round {record['round']}/{rounds}", f"loss {'–' if loss is None else f'{loss:.4f}'}"]
     if record.get("mean_auroc") is not None:
         parts.append(f"AUROC {record['mean_auroc']:.3f}")
+    if record.get("accuracy") is not None:
+        parts.append(f"accuracy {record['accuracy']:.4f}")
     parts.append(f"{record['images_per_second']:.0f} images/s")
     return "  ".join(parts)
 
 
-def mean_text(mean: float | None) -> str:
-    """The headline figure, or why there is none."""
-    return "mean AUROC undefined" if mean is None else f"mean AUROC {mean:.3f}"
+def headline_text(metrics: Mapping[str, Any]) -> str:
+    """The figure a run is known by, or why there is none, and when it reached its target."""
+    block = metrics.get("valid") or metrics["test"]
+    if "accuracy" in block:
+        text = f"accuracy {block['accuracy']:.4f}"
+    elif block["mean_auroc"] is None:
+        text = "mean AUROC undefined"
+    else:
+        text = f"mean AUROC {block['mean_auroc']:.3f}"
+    target = block.get("target")
+    if target is None:
+        return text
+    return f"{text}, {target['target']:g} {reached_text(target)}"
+
+
+def reached_text(target: Mapping[str, Any]) -> str:
+    """``after 43.2 rounds`` or ``not reached in 500 rounds``, of a block's ``target``."""
+    if target["reached"]:
+        return f"after {target['rounds']:.1f} rounds"
+    return f"not reached in {target['rounds_run']:,} rounds"
 
 
 def duration(seconds: float) -> str:
@@ -117,8 +136,8 @@ class Plain:
     def round(self, record: Mapping[str, Any], rounds: int) -> None:
         self._say(f"    {round_text(record, rounds)}")
 
-    def done(self, name: str, mean: float | None, seconds: float) -> None:
-        self._say(f"    done: {mean_text(mean)} in {duration(seconds)}")
+    def done(self, name: str, headline: str, seconds: float) -> None:
+        self._say(f"    done: {headline} in {duration(seconds)}")
 
     def failed(self, name: str, message: str) -> None:
         print(f"bench: scenario {name} failed: {message}", file=sys.stderr, flush=True)
@@ -181,9 +200,9 @@ class Live:
         detail = round_text(record, rounds).split("  ", 1)[1]
         self._display.update(self._scenario, completed=record["round"], total=rounds, detail=detail)
 
-    def done(self, name: str, mean: float | None, seconds: float) -> None:
+    def done(self, name: str, headline: str, seconds: float) -> None:
         self._drop_scenario()
-        self._console.print(f"[green]✓[/] {name}  {mean_text(mean)}  [dim]{duration(seconds)}[/]")
+        self._console.print(f"[green]✓[/] {name}  {headline}  [dim]{duration(seconds)}[/]")
         self._display.advance(self._suite)
 
     def failed(self, name: str, message: str) -> None:

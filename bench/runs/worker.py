@@ -21,18 +21,18 @@ from bench.results.run import (
     WEIGHTS_FILE,
     Run,
     load_run,
-    scores_file,
 )
+from bench.results.targets import rounds_to_target
 from bench.runs import checkpoint
 from bench.runs.assembly import Assembly
-from bench.runs.evaluation import metrics_of, score_members, summary_of
 from bench.runs.pace import Pace
 from bench.runs.plan import phases, total_rounds
+
 from bench.suites.scenario import SEMANTICS
 
 if TYPE_CHECKING:
     from bench.runs.hardware import Hardware
-    from bench.runs.material import Labelled, Material
+    from bench.runs.material import Material
     from bench.runs.reporting import Reporter
     from bench.suites.suite import Planned
 
@@ -102,7 +102,7 @@ def _open(
         folder=folder,
         suite=suite,
         name=planned.name,
-        hash=planned.scenario.identity(material.tree.digest),
+        hash=planned.scenario.identity(material.digest),
         semantics=SEMANTICS,
         status="running",
         owner={**owner, "started": now},
@@ -123,25 +123,39 @@ class _Work:
     ) -> None:
         self.run = run
         self.assembly = assembly
-        self.material = material
+        self.judge = material.judge(assembly.scenario)
         self.reporter = reporter
         self.scenario = assembly.scenario
         self.pace = Pace(assembly.hardware.device, assembly.precision)
 
     def finish(self, first: int) -> Run:
-        """Trains rounds ``first`` … last, scores the result and marks the run done."""
+        """Trains rounds ``first`` … last, scores the result and marks the run done.
+
+        The last round is the scenario's, or the one that reaches what it is to stop at.
+        """
         log = RoundLog(self.run.folder / ROUNDS_FILE, keep=first - 1)
         last = total_rounds(self.scenario)
         try:
+            if any(map(self._stops, self.run.rounds())):
+                last = first - 1
             for number in range(first, last + 1):
                 self.assembly.enter_phase_of(number)
-                log.append(self._round(number, last))
-                if self.pace.checkpoint_due() or number == last:
+                record = self._round(number, last)
+                log.append(record)
+                ended = number == last or self._stops(record)
+                if self.pace.checkpoint_due() or ended:
                     log.sync()
                     self._checkpoint(number)
+                if ended:
+                    break
         finally:
             log.close()
         return self._score()
+
+    def _stops(self, record: Mapping[str, Any]) -> bool:
+        """Whether the round reached what the scenario is to stop at."""
+        figure, target = record.get(self.judge.headline), self.scenario.stop_at
+        return target is not None and figure is not None and figure >= target
 
     def _round(self, number: int, last: int) -> dict[str, Any]:
         result = self.assembly.federation.round(number)
@@ -163,18 +177,10 @@ class _Work:
         if phases(self.scenario) > 1:
             record["phase"] = self.assembly.phase_of(number)
         if record["evaluated"]:
-            record |= summary_of(self._scores_on(self.material.splits["valid"]))
+            members = self.assembly.federation.models()
+            record |= self.judge.summary(members, self.assembly.trainer.predict)
         self.reporter.round(record, last)
         return record
-
-    def _scores_on(self, labelled: Labelled) -> Any:
-        return score_members(
-            self.assembly.federation.models(),
-            self.assembly.trainer.predict,
-            labelled,
-            self.scenario.observations,
-            self.scenario.views,
-        )
 
     def _checkpoint(self, number: int) -> None:
         state = checkpoint.Checkpoint(round=number, tensors=self.assembly.state())
@@ -184,34 +190,27 @@ class _Work:
     def _score(self) -> Run:
         """Scores every evaluation split, keeps weights and scores, then removes the checkpoint."""
         folder = self.run.folder
-        metrics, digests = {}, {}
-        for name, labelled in self.material.evaluation().items():
-            scored = self._scores_on(labelled)
-            digests[name] = scored.save(folder / scores_file(name))
-            metrics[name] = metrics_of(scored, self.scenario.views)
+        rounds = self.run.rounds()
+        scored = self.judge.final(
+            self.assembly.federation.models, self.assembly.trainer.predict, folder
+        )
+        if self.scenario.stop_at is not None:
+            found = rounds_to_target(rounds, self.judge.headline, self.scenario.stop_at)
+            scored.metrics[self.judge.split]["target"] = found.record(self.judge.headline)
         run = replace(
             self.run,
             status="done",
-            metrics=metrics,
-            totals=totals(self.run.rounds()),
+            metrics=scored.metrics,
+            totals=totals(rounds),
             weights_sha256=self.assembly.save_weights(folder / WEIGHTS_FILE),
-            scores_sha256=digests,
+            scores_sha256=scored.digests,
             timestamps={**self.run.timestamps, "finished": _now()},
         )
-        draw_curves(run)
+        self.judge.draw(run)
         run.write()
         self.assembly.federation.discard()
         remove_state(folder)
         return run
-
-
-def draw_curves(run: Run) -> None:
-    """Writes the run's ROC figures beside its scores, the paper's AUROCs in their legends."""
-    from bench.comparison.captions import captions
-    from bench.report.roc import draw_run
-
-    for split in run.metrics:
-        draw_run(run, split, captions(run, split))
 
 
 def totals(rounds: list[dict[str, Any]]) -> dict[str, Any]:
