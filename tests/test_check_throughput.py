@@ -127,6 +127,54 @@ def test_a_busy_neighbour_is_no_regression(tmp_path: Path) -> None:
     assert "100 → 60 images/s" in found.reason
 
 
+# Two runs of one scenario by one version on one shared machine, as they came: images/s, yardstick.
+QUIET = (
+    (75.771, 249.206),
+    (118.037, 517.853),
+    (117.671, 506.787),
+    (105.592, 252.279),
+    (89.25, 199.61),
+    (85.622, 231.178),
+)
+BUSY = (
+    (72.366, 193.808),
+    (77.654, 147.386),
+    (66.312, 169.613),
+    (68.259, 158.976),
+    (63.442, 128.071),
+    (58.357, 125.699),
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"), [(QUIET, BUSY, "pass"), (BUSY, QUIET, "inconclusive")]
+)
+def test_two_real_runs_on_a_shared_machine_are_no_regression(
+    tmp_path: Path,
+    before: tuple[tuple[float, float], ...],
+    now: tuple[tuple[float, float], ...],
+    verdict: str,
+) -> None:
+    runs = [
+        write_run(tmp_path / str(i), rounds=some_rounds(*zip(*side, strict=True)))
+        for i, side in enumerate((before, now))
+    ]
+    found = throughput_gate(runs[1], runs[0], GATE)
+    assert found.verdict == verdict
+    if verdict == "inconclusive":
+        assert "slower by 24.5 %" in found.reason
+        assert "but the plain speeds on this same machine are faster by" in found.reason
+
+
+def test_a_slowdown_fails_beside_a_yardstick_on_the_same_machine(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / str(f), rounds=some_rounds([f * s for s in STEADY], [200.0] * 8))
+        for f in (1.0, 0.75)
+    ]
+    found = throughput_gate(runs[1], runs[0], GATE)
+    assert (found.verdict, found.figures["basis"]) == ("regression", YARDSTICK)
+
+
 @pytest.mark.parametrize("changes", [{"device": "cuda"}, {"precision": "bf16"}])
 def test_another_device_or_precision_is_no_measure(tmp_path: Path, changes: dict[str, str]) -> None:
     rounds = some_rounds(STEADY, [200.0] * 8)

@@ -66,8 +66,8 @@ def check(
     that is also significant by a rank-sum test over the rounds. Where the same bits were promised
     (a CPU, with the same machine, versions, precision and threads), any difference fails.
 
-    Worse beyond the tolerance without significance is "inconclusive": it is shown and does not
-    fail, unless --strict.
+    Worse beyond the tolerance without significance, or slower by the yardstick alone on the same
+    machine, is "inconclusive": it is shown and does not fail, unless --strict.
 
     Exit codes: 0 no regression; 1 a regression; 4 a gate cannot tell, because there is no
     reference, the scenario or the data is another one, a run is not finished, rounds are too few

@@ -3,15 +3,17 @@
 The samples are the rounds' training speeds. Where both sides timed the yardstick (a fixed
 convolution workload, beside the training), each round's speed is divided by it: a rented machine
 differs from the next, and the same machine differs from itself while a neighbour is busy. Without
-yardsticks, speeds are compared only on the same machine. A yardstick is blind to what slows the
-convolutions themselves, such as another version of torch; the raw speeds are shown for that.
+yardsticks, speeds are compared only on the same machine. On the same machine with yardsticks, a
+regression must show in the plain speeds as well: the yardstick is a short sample, and on a shared
+machine it swings more than the rounds beside it. A yardstick is blind to what slows the
+convolutions themselves, such as another version of torch; the plain speeds are shown for that.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.comparison.gate_bits import machine_differences
@@ -40,6 +42,8 @@ class Samples:
     """``yardstick``: speeds as multiples of it; or ``images/s``."""
     reference: tuple[float, ...]
     now: tuple[float, ...]
+    plain: Samples | None = None
+    """With yardsticks and on the same machine: the speeds as they are."""
 
 
 def throughput_gate(run: Run, reference: Run, gate: ThroughputGate) -> Finding:
@@ -53,9 +57,13 @@ def throughput_gate(run: Run, reference: Run, gate: ThroughputGate) -> Finding:
         return Finding(
             run=run.name, gate=GATE, threshold=threshold, verdict=CANNOT_TELL, reason=chosen
         )
-    change = relative_change(chosen.reference, chosen.now)
-    p = lower_p(chosen.now, chosen.reference)
+    change, p = _measure(chosen)
     verdict, reason = judge(change, p, gate)
+    if verdict == REGRESSION and chosen.plain is not None:
+        plain, words = judge(*_measure(chosen.plain), gate)
+        if plain != REGRESSION:
+            verdict = INCONCLUSIVE
+            reason += f" by the yardstick, but the plain speeds on this same machine are {words}"
     unit = "× yardstick" if chosen.basis == YARDSTICK else "images/s"
     before, now = (statistics.median(side) for side in (chosen.reference, chosen.now))
     return Finding(
@@ -67,6 +75,12 @@ def throughput_gate(run: Run, reference: Run, gate: ThroughputGate) -> Finding:
         reason="; ".join([reason, *_remarks(run, reference, chosen)]),
         figures=_figures(chosen, before, now, change, p, gate),
     )
+
+
+def _measure(samples: Samples) -> tuple[float, float]:
+    """The median's relative change, and the one-sided p of being slower."""
+    change = relative_change(samples.reference, samples.now)
+    return change, lower_p(samples.now, samples.reference)
 
 
 def judge(change: float, p: float, gate: ThroughputGate) -> tuple[str, str]:
@@ -104,7 +118,8 @@ def choose_samples(run: Run, reference: Run, minimum: int) -> Samples | str:
     speeds = [[_speed(record) for record in rounds] for rounds in sides]
     counts = [sum(v is not None for v in side) for side in ratios]
     if min(counts) >= minimum:
-        return _samples(YARDSTICK, ratios, minimum)
+        plain = None if elsewhere else _samples(RAW, speeds, minimum)
+        return replace(_samples(YARDSTICK, ratios, minimum), plain=plain)
     if elsewhere:
         return (
             f"{'; '.join(elsewhere)}, and too few rounds timed the yardstick: "
