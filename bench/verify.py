@@ -173,7 +173,7 @@ def one_client(bench: Bench) -> float:
 
 def one_large_batch(bench: Bench) -> float:
     """Batch normalisation sees a client's batch or the pool's, so its statistics are frozen."""
-    work = {"buffers": "frozen", "local_epochs": 1, "batch_size": None}
+    work: dict[str, Any] = {"buffers": "frozen", "local_epochs": 1, "batch_size": None}
     return _same(
         bench.federation("fedsgd", buffers="frozen"), bench.federation("centralized", **work)
     )
@@ -277,50 +277,54 @@ class Check:
 
 CHECKS = (
     Check(name="one client = centralised training", measure=one_client),
-    Check(name="FedSGD, all clients = one step on the pool", measure=one_large_batch),
+    Check(name="FedSGD (all clients) = one large-batch step on the pool", measure=one_large_batch),
     Check(
-        name="FedProx, µ = 0 = FedAvg", measure=against_fedavg("fedprox", {"mu": 0.0}), exact=True
+        name="FedProx (µ = 0) = FedAvg", measure=against_fedavg("fedprox", {"mu": 0.0}), exact=True
     ),
     Check(
-        name="FedAvgM, β = 0 = FedAvg",
+        name="FedAvgM (β = 0) = FedAvg",
         measure=against_fedavg("fedavgm", {"beta": 0.0, "server_lr": 1.0}),
     ),
     Check(
-        name="FedAdam, its server rule replaced by SGD with η = 1 = FedAvg",
+        name="FedAdam (its server rule replaced by SGD, η = 1) = FedAvg",
         measure=against_fedavg("fedadam", row=replace(TABLE["fedadam"], server=plain_step)),
     ),
     Check(
-        name="SCAFFOLD option 1, first round = FedAvg",
+        name="SCAFFOLD (option 1, first round) = FedAvg",
         measure=against_fedavg("scaffold", {"option": 1}, rounds=1),
         exact=True,
     ),
     Check(
-        name="SCAFFOLD option 2, first round = FedAvg",
+        name="SCAFFOLD (option 2, first round) = FedAvg",
         measure=against_fedavg("scaffold", {"option": 2}, rounds=1),
         exact=True,
     ),
-    Check(name="FedNova, equal steps = FedAvg", measure=equal_sizes("fednova")),
-    Check(name="q-FedAvg, q = 0 = FedAvg", measure=against_fedavg("qfedavg", {"q": 0.0})),
+    Check(name="FedNova (equal steps) = FedAvg", measure=equal_sizes("fednova")),
+    Check(name="q-FedAvg (q = 0) = FedAvg", measure=against_fedavg("qfedavg", {"q": 0.0})),
     Check(
-        name="Ditto, λ = 0, global model = FedAvg",
+        name="Ditto's global model (λ = 0) = FedAvg",
         measure=against_fedavg("ditto", {"lambda": 0.0}),
         exact=True,
     ),
     Check(
-        name="DP-FedAvg, no noise, no clipping = FedAvg",
+        name="DP-FedAvg (no noise, infinite clip) = FedAvg",
         measure=against_fedavg("dpfedavg", {"noise_multiplier": 0.0, "clip": math.inf}),
     ),
     Check(
-        name="trimmed mean, β = 0, equal sizes = FedAvg",
+        name="trimmed mean (β = 0, equal sizes) = FedAvg",
         measure=equal_sizes("trimmed_mean", {"beta": 0.0}),
     ),
     Check(
-        name="Krum, all averaged, equal sizes = FedAvg",
+        name="Krum (all averaged, equal sizes) = FedAvg",
         measure=equal_sizes("krum", {"byzantine": 0, "multi": 4}),
     ),
-    Check(name="FedBN, one client = FedAvg", measure=alone_it_is_fedavg("fedbn"), exact=True),
-    Check(name="FedPer, one client = FedAvg", measure=alone_it_is_fedavg("fedper"), exact=True),
-    Check(name="clients in any order, every strategy", measure=any_order, exact=True),
+    Check(name="FedBN (one client) = FedAvg", measure=alone_it_is_fedavg("fedbn"), exact=True),
+    Check(name="FedPer (one client) = FedAvg", measure=alone_it_is_fedavg("fedper"), exact=True),
+    Check(
+        name="clients in any order = in ascending order, every strategy",
+        measure=any_order,
+        exact=True,
+    ),
     Check(
         name="running variances positive, every strategy × buffers", measure=variances, exact=True
     ),

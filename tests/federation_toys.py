@@ -26,6 +26,15 @@ class Point(nn.Module):
         self.w = nn.Parameter(torch.tensor(values))
 
 
+class BodyAndHead(nn.Module):
+    """Two numbers, in two layers."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.body = Point(values[:1])
+        self.head = Point(values[1:])
+
+
 @dataclass
 class Plain:
     """A learning rate, and nothing kept."""
@@ -37,11 +46,20 @@ class QuadraticTrainer:
     """Gradient descent on F(w) = ½‖w - a‖² where ``a`` is the mean of the client's rows.
 
     Row r stands for the target ``targets[r]``; a step is w ← w - lr·(w - a + what the hook adds).
-    An epoch is one step whatever the batch size, so ``epochs`` is the number of steps.
+    An epoch is one step whatever the batch size, or one a row where ``step_a_row``.
     """
 
-    def __init__(self, scenario: Scenario, start: list[float], targets: Any) -> None:
-        self.flat = FlatModel(Point(start), "cpu")
+    def __init__(
+        self,
+        scenario: Scenario,
+        start: list[float],
+        targets: Any,
+        *,
+        module: type[nn.Module] = Point,
+        step_a_row: bool = False,
+    ) -> None:
+        self.flat = FlatModel(module(start), "cpu")
+        self.step_a_row = step_a_row
         self.optimizer = Plain(float(scenario.optimizer["lr"]))
         self.targets = torch.as_tensor(targets, dtype=torch.float32).reshape(-1, len(start))
         self.seed_addresses: list[tuple[int, int, int]] = []
@@ -53,7 +71,8 @@ class QuadraticTrainer:
         w, g = self.flat.parameters_flat, self.flat.gradients_flat
         goal = self.targets[torch.from_numpy(rows)].mean(0)
         losses = []
-        for _ in range(epochs):
+        steps = epochs * len(rows) if self.step_a_row else epochs
+        for _ in range(steps):
             losses.append(0.5 * float((w - goal).square().sum()))
             g.copy_(w - goal)
             if hook is not None:
@@ -61,7 +80,7 @@ class QuadraticTrainer:
             w.sub_(g, alpha=self.optimizer.lr)
         return LocalResult(
             examples=epochs * len(rows),
-            steps=epochs,
+            steps=steps,
             loss=sum(losses) / len(losses),
             seconds=1.0,
             optimizer_state={},
@@ -82,6 +101,8 @@ def toy(
     steps: int = 1,
     fraction: float = 1.0,
     strategy: Strategy | None = None,
+    module: type[nn.Module] = Point,
+    step_a_row: bool = False,
     **parameters: Any,
 ) -> Federation:
     """By default two clients: three rows with the target 0, and one with the target 4."""
@@ -93,7 +114,9 @@ def toy(
         fraction=fraction,
         batch_size=None,
     )
-    trainer = QuadraticTrainer(scenario, start or [2.0], targets)
+    trainer = QuadraticTrainer(
+        scenario, start or [2.0], targets, module=module, step_a_row=step_a_row
+    )
     rows = [np.asarray(c, dtype=np.int64) for c in clients]
     return Federation(scenario, trainer, rows, ClientStore(folder), strategy=strategy)
 

@@ -4,7 +4,15 @@ A new one is a row in the module it is akin to, its functions beside it, and a t
 worked out by hand; :mod:`bench.suites.catalog` declares its name and parameters.
 """
 
-from bench.federation.strategies import adaptive, averaging, drift, personal, private, robust
+from bench.federation.strategies import (
+    adaptive,
+    averaging,
+    contrast,
+    drift,
+    personal,
+    private,
+    robust,
+)
 from bench.federation.strategies.strategy import Closing, LocalTrainer, Strategy, Visit
 
 TABLE: dict[str, Strategy] = {
@@ -12,6 +20,7 @@ TABLE: dict[str, Strategy] = {
     **adaptive.ROWS,
     **drift.ROWS,
     **personal.ROWS,
+    **contrast.ROWS,
     **robust.ROWS,
     **private.ROWS,
 }

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import SuiteError
+from bench.federation.strategies.contrast import last_layer
 from bench.federation.strategies.strategy import Strategy, Visit
 from bench.training.step import Hook
 
@@ -37,12 +38,11 @@ def normalisation(module: nn.Module) -> tuple[str, ...]:
 
 def classifier(module: nn.Module) -> tuple[str, ...]:
     """The parameters of the last layer that has any."""
-    layers = [
-        (prefix, [leaf for leaf, _ in layer.named_parameters(recurse=False)])
-        for prefix, layer in module.named_modules()
-    ]
-    prefix, leaves = next((p, names) for p, names in reversed(layers) if names)
-    return tuple(f"{prefix}.{leaf}" if prefix else leaf for leaf in leaves)
+    last = last_layer(module)
+    (prefix,) = (name for name, layer in module.named_modules() if layer is last)
+    return tuple(
+        f"{prefix}.{leaf}" if prefix else leaf for leaf, _ in last.named_parameters(recurse=False)
+    )
 
 
 def holding(places: Tensor, parameters: Tensor) -> Hook:
