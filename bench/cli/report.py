@@ -1,0 +1,97 @@
+"""``bench report``: a results folder as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.app import app
+
+if TYPE_CHECKING:
+    from bench.report.table import Table
+    from bench.results.run import Run
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Runs or folders of runs; results if none is named."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page to write.", dir_okay=False)
+    ] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="The published table to compare with: paper, an id that `bench baselines` lists, "
+            "or none."
+        ),
+    ] = "paper",
+) -> None:
+    """Write one self-contained HTML page of what runs scored, with figures and provenance.
+
+    Prints the page's path. Reads stored scores only: nothing is trained.
+    """
+    from bench.comparison.captions import NONE, captions
+    from bench.report.page import report_page
+    from bench.report.render import emit
+    from bench.results.run import find_runs
+
+    paths = runs or [Path("results")]
+    found = find_runs(paths)
+    _check_some(found, paths)
+    tables, notes = _comparisons(found, against)
+    page = report_page(
+        found,
+        title=title or _title(found),
+        tables=tables,
+        notes=notes,
+        published=lambda run, split: captions(run, split, against if tables else NONE),
+    )
+    emit(page, output)
+    typer.echo(output)
+
+
+def _check_some(runs: list[Run], paths: list[Path]) -> None:
+    from bench.errors import ResultsError
+    from bench.results.run import RUN_FILE
+
+    if not runs:
+        raise ResultsError(
+            "there is no run here",
+            where=", ".join(map(str, paths)),
+            expected=f"a folder with {RUN_FILE}, or folders with it below",
+            mend="name a folder that `bench run` wrote, such as results/fedavg",
+        )
+
+
+def _title(runs: list[Run]) -> str:
+    suites = list(dict.fromkeys(run.suite for run in runs))
+    if len(runs) == 1:
+        return f"{suites[0]}: {runs[0].name}"
+    return f"Results of the suite{'s' if len(suites) > 1 else ''} {', '.join(suites)}"
+
+
+def _comparisons(runs: list[Run], against: str) -> tuple[list[Table], list[str]]:
+    """Tables of differences with notes, or a note of why there are none."""
+    from bench.comparison.captions import NONE
+    from bench.comparison.command import compare_all
+    from bench.comparison.render import tables_of
+    from bench.errors import NotComparable
+
+    if against == NONE:
+        return [], []
+    try:
+        comparisons, notes = compare_all([run.folder for run in runs], against)
+    except NotComparable as error:
+        return [], [error.what]
+    notes += [
+        f"{c.run} has no condition in common with {c.against}" for c in comparisons if not c.rows
+    ]
+    tables = tables_of([c for c in comparisons if c.rows])
+    # With several runs the matrix of differences is the overview, and stands first.
+    return [*tables[-1:], *tables[:-1]], notes
