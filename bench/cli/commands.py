@@ -7,6 +7,8 @@ import bench.cli.data
 import bench.cli.data_phantom
 import bench.cli.partition
 import bench.cli.plan
+import bench.cli.plot
+import bench.cli.report
 import bench.cli.run
 import bench.cli.schema
 import bench.cli.score  # noqa: F401
