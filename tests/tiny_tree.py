@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.observations import OBSERVATIONS
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 SIDE = 32
 TRAIN_PATIENTS, VALID_PATIENTS = 24, 8
 HEADER = ",".join(("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS))
@@ -21,12 +22,12 @@ SUITE = """\
 suite: tiny
 description: Small enough for a test.
 defaults:
-  observations: competition
+  observations: {observations}
   label_policy: u-ones
   backbone: test_resnet
   image_size: 32
   clients: 3
-  rounds: 2
+  rounds: {rounds}
   batch_size: 8
   optimizer: {name: sgd, lr: 0.05}
   precision: fp32
@@ -90,23 +91,32 @@ def _picture(number: int, rng: np.random.Generator) -> np.ndarray:
     return picture
 
 
-def write_suite(file: Path, more: str = "") -> Path:
+def write_suite(
+    file: Path, more: str = "", *, observations: str = "competition", rounds: int = 2
+) -> Path:
     """Writes the tiny suite with ``more`` behind it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(SUITE + more)
+    text = SUITE.replace("{observations}", observations).replace("{rounds}", str(rounds))
+    file.write_text(text + more)
     return file
 
 
 def environment(cache: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment for a command: one thread, its own cache, no data by default."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CHEXPERT_ROOT", "COLUMNS")}
-    own = {"BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    own = {
+        "BENCH_CACHE": str(cache),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
+    }
     return kept | own | dict(extra or {})
 
 
-def command(arguments: Sequence[str | Path]) -> list[str]:
-    """The command line that runs ``bench`` in this interpreter."""
-    return [sys.executable, "-c", "from bench.cli import main; main()", *map(str, arguments)]
+def command(arguments: Sequence[str | Path], before: str = "pass") -> list[str]:
+    """The command line that runs ``bench`` in this interpreter, after the statement ``before``."""
+    code = f"{before}\nfrom bench.cli import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 def bench(
@@ -116,7 +126,7 @@ def bench(
     return subprocess.run(
         command(arguments),
         env=environment(cache, extra),
-        cwd=cwd,
+        cwd=cwd or cache.parent,
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,0 +1,171 @@
+"""Whatever moment a run is killed at, the same command ends at the same bytes."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crashing import digests, unfinished
+from tests.tiny_tree import bench, command, environment, write_suite, write_tree
+
+EVERY_ROUND = "import bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
+"""Without it a run of a second would have no checkpoint but the last."""
+
+SCENARIOS = """\
+  evaluate_every: 2
+include:
+  - {strategy: fedavg}
+  - {strategy: local, label_policy: u-selftrained, optimizer: {name: adam, lr: 1e-3}}
+  - {strategy: scaffold, clients: 4, fraction: 0.5}
+"""
+"""What keeps state between rounds: clients' models and moments over two phases, control variates
+of clients that are not always drawn, and a global model."""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kill")
+    write_tree(folder / "tree")
+    write_suite(folder / "kill.yaml", SCENARIOS, observations="[Cardiomegaly]")
+    return folder
+
+
+def arguments(tiny: Path, results: Path) -> list[str | Path]:
+    return ["run", tiny / "kill.yaml", "--data", tiny / "tree", "--results", results, "-q"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny: Path) -> dict[str, str]:
+    began = time.monotonic()
+    done = bench(*arguments(tiny, tiny / "whole"), cache=tiny / "cache")
+    (tiny / "seconds").write_text(str(time.monotonic() - began))
+    assert done.returncode == 0, done.stderr
+    found = digests(tiny / "whole")
+    assert len(found) == 6
+    return found
+
+
+def start(tiny: Path, results: Path, cache: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(arguments(tiny, results), EVERY_ROUND),
+        env=environment(cache or tiny / "cache"),
+        cwd=tiny,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def crash(tiny: Path, work: Path, *, points: int | None, draw: bool) -> dict[str, Any]:
+    asked = {"suite": str(tiny / "kill.yaml"), "data": str(tiny / "tree"), "draw": draw}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crashing"],
+        input=json.dumps(asked | {"points": points, "seed": 1}),
+        env=environment(tiny / "cache"),
+        cwd=work,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def wait_for(what: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    """Until a file of that pattern is there; the process must not end before."""
+    end = time.monotonic() + 120
+    while not list(what.glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_killed_before_a_touch_of_its_results_ends_at_the_same_bytes(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    report = crash(tiny, tmp_path, points=8, draw=False)
+    assert report["code"] == 0
+    assert report["files"] == len(undisturbed)
+    assert report["wrong"] == []
+
+
+@pytest.mark.slow
+def test_killed_before_every_touch_of_its_results_ends_at_the_same_bytes(
+    tiny: Path, tmp_path: Path
+) -> None:
+    report = crash(tiny, tmp_path, points=None, draw=True)
+    assert report["touches"] > 100
+    assert report["wrong"] == []
+
+
+def kill_at_random(tiny: Path, results: Path, kills: int, seed: int, longest: float) -> None:
+    """Kills the command that often, each a random while after it began, then lets it end."""
+    rng = random.Random(seed)
+    for _ in range(kills):
+        process = start(tiny, results)
+        time.sleep(rng.uniform(0.1, 1.0) * longest)
+        process.kill()
+        process.wait()
+    done = bench(*arguments(tiny, results), cache=tiny / "cache")
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_at_three_random_moments_ends_at_the_same_bytes(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    longest = float((tiny / "seconds").read_text())
+    kill_at_random(tiny, tmp_path / "results", kills=3, seed=3, longest=longest)
+    assert digests(tmp_path / "results") == undisturbed
+    assert unfinished(tmp_path / "results") == []
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_ends_at_the_same_bytes(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    longest = float((tiny / "seconds").read_text())
+    for seed in range(5):
+        results = tmp_path / f"results-{seed}"
+        kill_at_random(tiny, results, kills=4, seed=seed, longest=longest)
+        assert digests(results) == undisturbed
+        assert unfinished(results) == []
+
+
+def test_a_signal_leaves_the_run_interrupted_and_it_carries_on(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """Killed while packing, then interrupted, then terminated, then left alone."""
+    results, cache = tmp_path / "results", tmp_path / "cache"
+    process = start(tiny, results, cache)
+    wait_for(cache, "packs/trees/*/work.npy", process)
+    process.kill()
+    process.wait()
+    started = set()
+    for number, at in ((signal.SIGINT, "local*"), (signal.SIGTERM, "scaffold*")):
+        process = start(tiny, results, cache)
+        wait_for(results, f"tiny/{at}/state.safetensors", process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted; the same command carries on" in errors
+        assert "Traceback" not in errors
+        (folder,) = results.glob(f"tiny/{at}")
+        record = json.loads((folder / "run.json").read_text())
+        assert record["status"] == "interrupted"
+        started.add((folder, record["timestamps"]["started"]))
+    plan = bench("plan", *arguments(tiny, results)[1:-1], "--json", cache=cache)
+    statuses = [row["status"] for row in json.loads(plan.stdout)["rows"]]
+    assert statuses == ["done", "done", "interrupted"]
+    assert bench(*arguments(tiny, results), cache=cache).returncode == 0
+    assert digests(results) == undisturbed
+    for folder, moment in started:
+        after = json.loads((folder / "run.json").read_text())
+        assert (after["status"], after["timestamps"]["started"]) == ("done", moment)
