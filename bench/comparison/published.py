@@ -108,7 +108,7 @@ def compare_published(subject: Subject, against: str, folder: Path | None = None
         title=f"{subject.name} against {chosen.table.title}",
         split=subject.split,
         rows=tuple(rows),
-        notes=(_source(chosen.table), *chosen.notes, *departures(subject, chosen.table)),
+        notes=(_source(chosen.table), *chosen.notes, *departures(subject, chosen)),
         synthetic=subject.synthetic,
         paired=False,
     )
@@ -136,9 +136,10 @@ def _same_dataset(ours: str, theirs: str) -> bool:
     return ours.lower().startswith(theirs.lower().split()[0].split("-")[0])
 
 
-def departures(subject: Subject, table: Baseline) -> tuple[str, ...]:
+def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
     """Every respect in which the run is not what the table published, in words."""
     run, scenario, metrics = subject.run, subject.run.scenario, subject.metrics
+    table = chosen.table
     found = []
     if subject.synthetic:
         found.append("SYNTHETIC DATA: a generated phantom, not radiographs")
@@ -157,8 +158,22 @@ def departures(subject: Subject, table: Baseline) -> tuple[str, ...]:
             found.append(f"{what}: {ours}, not stated by the publication")
         elif ours != theirs:
             found.append(f"{what}: {ours}, published {theirs}")
+    found += _policy_departures(subject, chosen.values)
     found += _training_departures(subject)
     return ("differs: " + "; ".join(found),) if found else ()
+
+
+def _policy_departures(subject: Subject, values: Mapping[str, Value]) -> list[str]:
+    """Conditions that were published under another label policy than the run's."""
+    own: dict[str, str] = subject.run.scenario.get("label_policy", {})
+    found = [
+        f"{name} {own[name]}, published {values[name].policy}"
+        for name in own
+        if name in values
+        and values[name].policy is not None
+        and values[name].policy != own[name].removesuffix(SMOOTHED)
+    ]
+    return [f"label policy: {', '.join(found)}"] if found else []
 
 
 def _training_departures(subject: Subject) -> list[str]:
