@@ -68,9 +68,7 @@ def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]
     length = target.side * target.side
     for row, path in rows:
         try:
-            with open(f"{target.root}/{path}", "rb", buffering=0) as stream:
-                status = os.fstat(stream.fileno())
-                data = stream.readall()
+            status, data = _read(f"{target.root}/{path}")
         except OSError as error:
             done.append(Decoded(row=row, reason=f"cannot be read ({error.strerror or error})"))
             continue
@@ -84,6 +82,19 @@ def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]
         digest = hashlib.sha256(data).hexdigest()
         done.append(Decoded(row=row, size=size, mtime=mtime, sha256=digest))
     return done
+
+
+def _read(file: str) -> tuple[os.stat_result, bytes]:
+    """The file's status and bytes, by system calls: ``open`` takes twice the time."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+        data = os.read(descriptor, status.st_size + 1)
+        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size)):
+            data += more
+        return status, data
+    finally:
+        os.close(descriptor)
 
 
 def decode(

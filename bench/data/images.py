@@ -50,7 +50,7 @@ def grey_square(data: bytes, size: int) -> bytes:
             f"{image.width:,} × {image.height:,} pixels, more than {PIXEL_LIMIT:,}"
         )
     try:
-        if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB"):
+        if isinstance(image, JpegImageFile) and _has_use_for_draft(image, size):
             image.draft("L", (size, size))
         image.load()
     except Exception as error:
@@ -74,6 +74,12 @@ def _open(data: bytes) -> Image.Image:
             except Exception as error:
                 raise UnreadableImage(_reason(error)) from error
     raise UnreadableImage("neither JPEG nor PNG")
+
+
+def _has_use_for_draft(image: JpegImageFile, size: int) -> bool:
+    """Whether libjpeg can leave out colour, or decode at half the size or less."""
+    large = min(image.width, image.height) >= 2 * size
+    return image.mode == "RGB" or (image.mode == "L" and large)
 
 
 def _grey(image: Image.Image) -> Image.Image:

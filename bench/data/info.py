@@ -189,18 +189,14 @@ def _without_frontal(split: Split) -> list[str]:
     frontal = np.zeros(len(split.studies), dtype=np.bool_)
     frontal[split.study[split.view == "Frontal"]] = True
     names = split.studies[~frontal].tolist()
-    if not names or not (split.view != "").any():
+    if not names or not np.any(split.view != ""):
         return []
     return [f"{split.csv.name}: studies without a frontal image: {_some(names)}"]
 
 
 def _never_labelled(splits: Sequence[Split]) -> list[str]:
-    blank = [np.isnan(split.labels).all(axis=0) for split in splits]
-    names = [
-        name
-        for at, name in enumerate(splits[0].observations)
-        if all(column[at] for column in blank)
-    ]
+    blank = np.stack([np.isnan(split.labels).all(axis=0) for split in splits]).all(axis=0)
+    names = [splits[0].observations[at] for at in np.flatnonzero(blank).tolist()]
     return [f"never labelled in any split: {', '.join(names)}"] if names else []
 
 
