@@ -36,10 +36,22 @@ class Chosen:
 
 
 def split_for(against: str, folder: Path | None = None) -> str | None:
-    """The split that a comparison with this table must score; None where a run's own is meant."""
-    if against == PAPER:
-        return None
-    return load_baseline(against, folder).split
+    """The split that a comparison with this table must score; None where a run's own is meant.
+
+    Raises NotComparable where the table has no AUROC.
+    """
+    return None if against == PAPER else _table(against, folder).split
+
+
+def _table(name: str, folder: Path | None) -> Baseline:
+    table = load_baseline(name, folder)
+    if AUROC not in table.metrics:
+        raise NotComparable(
+            f"'{table.id}' does not publish AUROC",
+            found=f"it publishes {', '.join(table.metrics)}",
+            mend="`bench baselines` lists the tables that do",
+        )
+    return table
 
 
 def choose(subject: Subject, against: str, folder: Path | None = None) -> Chosen:
@@ -50,13 +62,7 @@ def choose(subject: Subject, against: str, folder: Path | None = None) -> Chosen
     NotComparable where the table has no AUROC.
     """
     name = against if against != PAPER else f"{PAPER}:{subject.split}"
-    table = load_baseline(name, folder)
-    if AUROC not in table.metrics:
-        raise NotComparable(
-            f"'{table.id}' does not publish AUROC",
-            found=f"it publishes {', '.join(table.metrics)}",
-            mend="`bench baselines` lists the tables that do",
-        )
+    table = _table(name, folder)
     policy, notes = _policy(subject, table)
     values = table.values_for(policy)
     return Chosen(table=table, values={v.condition: v for v in values}, notes=notes)

@@ -1,0 +1,52 @@
+"""``bench`` called in this process: for commands that train nothing, hundreds of times as cheap."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
+    """Runs the command line; an exception that is not an exit is the test's failure."""
+    before = sys.argv
+    sys.argv = ["bench", *map(str, arguments)]
+    capsys.readouterr()
+    code = 0
+    try:
+        with _torch_as_it_was():
+            main()
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    finally:
+        sys.argv = before
+    out, err = capsys.readouterr()
+    return Ended(code=code, out=out, err=err)
+
+
+@contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """A command may set threads and flushing for its process; other tests share this one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
