@@ -1,0 +1,60 @@
+"""``bench --help`` costs next to nothing and names every command."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tests.tiny_tree import command
+
+CPU_SECONDS = 0.3
+HEAVY = ("torch", "torchvision", "timm", "pandas", "sklearn", "matplotlib", "scipy", "numpy")
+COMMANDS = ("run", "plan", "compare", "score", "data", "partition", "baselines", "schema")
+
+
+def test_help_takes_under_a_third_of_a_second_of_cpu() -> None:
+    """The least of three, each measured by the system for the child process alone."""
+    taken = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command(["--help"]), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(taken) < CPU_SECONDS
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom bench.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout
+    assert not set(done.stderr.split()) & set(HEAVY)
+
+
+def test_help_names_every_command() -> None:
+    done = subprocess.run(
+        command(["--help"]),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert set(COMMANDS) <= listed
+    assert "Traceback" not in done.stderr
+
+
+def test_no_command_is_a_usage_error_that_shows_the_help() -> None:
+    done = subprocess.run(command([]), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "compare" in done.stdout + done.stderr
