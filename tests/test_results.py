@@ -12,6 +12,7 @@ import pytest
 
 from bench.errors import ResultsError, UsageError
 from bench.results.atomic import replacing, write_json
+from bench.results.frame import frame
 from bench.results.ownership import actual_status, in_use, owned
 from bench.results.rounds import RoundLog, read_rounds
 from bench.results.run import Run, find_runs, load_run
@@ -152,3 +153,17 @@ def test_find_runs_looks_two_levels_down_and_takes_each_once(tmp_path: Path) -> 
     assert [run.name for run in found] == ["a", "b"]
     with pytest.raises(UsageError, match="no such run"):
         find_runs([tmp_path / "nowhere"])
+
+
+def test_frame_has_a_row_for_each_split_and_observation(tmp_path: Path) -> None:
+    entry = {"auroc": 0.8, "ci": [0.7, 0.9], "positives": 40, "n": 100, "undefined": None}
+    blank = {"auroc": None, "ci": None, "positives": 0, "n": 100, "undefined": "no positive"}
+    block = {"observations": {"Edema": entry, "Fracture": blank}}
+    a_run(tmp_path / "s" / "a", metrics={"valid": block}).write()
+    table = frame([tmp_path])
+    assert list(table["observation"]) == ["Edema", "Fracture"]
+    assert list(table["low"])[0] == 0.7
+    assert table["auroc"].isna().tolist() == [False, True]
+    assert table["undefined"].tolist() == [None, "no positive"]
+    assert set(table["scenario.backbone"]) == {"densenet121"}
+    assert table["synthetic"].all()
