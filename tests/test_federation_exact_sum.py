@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.federation.exact_sum import CHUNK, ExactSum, OutOfRange
 
-numbers = st.floats(min_value=-40000, max_value=40000, width=32)
+numbers = st.floats(min_value=-10000, max_value=10000, width=32)
 weights = st.floats(min_value=0, max_value=1)
 terms = st.lists(st.tuples(numbers, numbers, weights), min_size=1, max_size=12)
 
@@ -80,6 +80,14 @@ def test_start_forgets():
 def test_what_the_grid_cannot_hold_is_refused(value):
     with pytest.raises(OutOfRange):
         ExactSum(2, "cpu").add(torch.tensor([0.0, value]), 1.0)
+
+
+def test_a_sum_beyond_the_grid_is_refused_though_each_term_would_fit():
+    running = ExactSum(1, "cpu")
+    for _ in range(2):
+        running.add(torch.tensor([60_000.0]), 1.0)
+    with pytest.raises(OutOfRange):
+        running.add(torch.tensor([60_000.0]), 1.0)
 
 
 def test_the_reach_grows_with_the_magnitude():

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.federation.clients import State
-from bench.federation.exact_sum import ExactSum
+from bench.federation.exact_sum import ExactSum, magnitude
 from bench.models.flat import FlatModel
 
 if TYPE_CHECKING:
@@ -56,19 +56,21 @@ class Buffers:
         return self._choice == "local"
 
     @property
+    def _averaged(self) -> bool:
+        """Whether a round's mean is taken of what training left."""
+        return self._global.numel() > 0 and self._choice in ("average", "local")
+
+    @property
     def shared(self) -> int:
         """The statistics sent each way by each client of a round."""
         return self._global.numel() if self._choice in ("average", "recalibrate") else 0
 
     def start(self) -> None:
         """A round begins."""
-        self._sum.start(self._magnitude())
-        self._seen.zero_()
-
-    def _magnitude(self) -> float:
         if self._global.numel() == 0:
-            return 1.0
-        return float(torch.linalg.vector_norm(self._global, ord=float("inf")))
+            return
+        self._sum.start(magnitude(self._global))
+        self._seen.zero_()
 
     def begin_state(self, state: State) -> None:
         """Adds what a client keeps before its first round: the initial statistics."""
@@ -86,7 +88,7 @@ class Buffers:
 
     def add(self, visit: Visit) -> None:
         """The trained client's statistics join the round's mean."""
-        if self._choice in ("average", "local"):
+        if self._averaged:
             self._take(visit.share)
 
     def _take(self, share: float) -> None:
@@ -101,7 +103,7 @@ class Buffers:
 
     def close(self, clients: Sequence[int]) -> None:
         """The round's mean becomes the global one; without clients it stays as it was."""
-        if clients and self._choice in ("average", "local"):
+        if clients and self._averaged:
             self._replace()
 
     def _replace(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.errors import NonFiniteError, ScenarioFailed, SuiteError
 from bench.federation.buffers import Buffers
 from bench.federation.clients import ClientStore, State
-from bench.federation.exact_sum import ExactSum, OutOfRange
+from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
 from bench.federation.outcome import RoundResult, Traffic, round_result
 from bench.federation.sampling import sample, sample_poisson
 from bench.federation.solo import Solo
@@ -62,6 +62,7 @@ class Federation:
         store.device = flat.device
         self._rows = [np.asarray(rows, dtype=np.int64) for rows in clients]
         self._sizes = [len(rows) for rows in self._rows]
+        self._population = sum(self._sizes)
         self._round = 0
         self.parameters = flat.parameters_flat.clone()
         """(P,) fp32, the global model's."""
@@ -156,7 +157,7 @@ class Federation:
             client=client,
             rows=self._rows[client],
             share=self._sizes[client] / selected,
-            share_of_all=self._sizes[client] / sum(self._sizes),
+            share_of_all=self._sizes[client] / self._population,
             start=self.parameters,
             server=self._server,
             state=self._state_of(client),
@@ -225,7 +226,7 @@ class Federation:
             settings=self._settings,
             round=self._round,
             clients=chosen,
-            largest_share=max(self._sizes) / sum(self._sizes),
+            largest_share=max(self._sizes) / self._population,
             parameters=self.parameters,
             server=self._server,
             sums=self._sums,
@@ -239,9 +240,9 @@ class Federation:
 
     def _check_global(self, number: int) -> float:
         """The largest magnitude of the global parameters; waits for the device."""
-        low, high = torch.stack(torch.aminmax(self.parameters)).tolist()
-        if math.isfinite(low) and math.isfinite(high):
-            return max(-low, high)
+        largest = magnitude(self.parameters)
+        if math.isfinite(largest):
+            return largest
         for slot in self._flat.layout.parameters:
             if not bool(torch.isfinite(slot.view(self.parameters)).all()):
                 break

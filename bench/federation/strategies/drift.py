@@ -124,9 +124,8 @@ def step_regularised(closing: Closing) -> None:
     With equal sizes these are the paper's 1/m and its mean over the clients selected.
     """
     alpha, state = closing.settings["alpha"], closing.server["gradient"]
-    mean = closing.mean()
     state.sub_(closing.change(), alpha=alpha * closing.scalar("selected"))
-    closing.parameters.copy_(mean).sub_(state, alpha=1.0 / alpha)
+    closing.parameters.copy_(closing.mean()).sub_(state, alpha=1.0 / alpha)
 
 
 ROWS = {

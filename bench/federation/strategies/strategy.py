@@ -201,7 +201,8 @@ class Closing:
     """(P,) to compute in."""
 
     def mean(self) -> Tensor:
-        """(P,) float64: Σ share·w of what the clients sent."""
+        """(P,) float64: Σ c·w, for the weights c the strategy gave; valid until the next call of
+        this or of :meth:`change`."""
         return self.sums["parameters"].total()
 
     def change(self) -> Tensor:
