@@ -17,6 +17,7 @@ from bench.results.ownership import actual_status, in_use, owned
 from bench.results.rounds import RoundLog, read_rounds
 from bench.results.run import Run, find_runs, load_run
 from bench.suites.scenario import Scenario
+from tests.runs_on_disk import some_scores, write_run
 
 
 def a_run(folder: Path, **changes: object) -> Run:
@@ -42,9 +43,8 @@ def a_run(folder: Path, **changes: object) -> Run:
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_json(file, {"x": 1})
-    with pytest.raises(RuntimeError), replacing(file) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), replacing(file) as temporary:
+        temporary.write_text(str(1 / 0))
     assert json.loads(file.read_text()) == {"x": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -156,14 +156,14 @@ def test_find_runs_looks_two_levels_down_and_takes_each_once(tmp_path: Path) -> 
 
 
 def test_frame_has_a_row_for_each_split_and_observation(tmp_path: Path) -> None:
-    entry = {"auroc": 0.8, "ci": [0.7, 0.9], "positives": 40, "n": 100, "undefined": None}
-    blank = {"auroc": None, "ci": None, "positives": 0, "n": 100, "undefined": "no positive"}
-    block = {"observations": {"Edema": entry, "Fracture": blank}}
-    a_run(tmp_path / "s" / "a", metrics={"valid": block}).write()
+    scores = some_scores(observations=("Edema", "Fracture"))
+    scores.labels[:, 1] = 0.0
+    run = write_run(tmp_path, scores=scores)
     table = frame([tmp_path])
+    entry = run.metrics["valid"]["observations"]["Edema"]
     assert list(table["observation"]) == ["Edema", "Fracture"]
-    assert list(table["low"])[0] == 0.7
+    assert table["auroc"][0] == entry["auroc"]
+    assert [table["low"][0], table["high"][0]] == entry["ci"]
     assert table["auroc"].isna().tolist() == [False, True]
     assert table["undefined"].tolist() == [None, "no positive"]
-    assert set(table["scenario.backbone"]) == {"densenet121"}
-    assert table["synthetic"].all()
+    assert set(table["scenario.backbone"]) == {run.scenario["backbone"]}

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def frame(paths: Iterable[Path]) -> pd.DataFrame:
     """One row for each run, split and observation below ``paths``.
 
-    The columns are ``suite``, ``run``, ``synthetic``, ``split``, ``observation``, ``auroc``, ``low``
-    and ``high`` (the 95 % interval), ``positives``, ``n`` and ``undefined`` (why there is no
-    AUROC), and the scenario's values as ``scenario.<key>``. Raises as
+    The columns are ``suite``, ``run``, ``synthetic``, ``split``, ``observation``, ``auroc``,
+    ``low`` and ``high`` (the 95 % interval), ``positives``, ``n`` and ``undefined`` (why there is
+    no AUROC), and the scenario's values as ``scenario.<key>``. Raises as
     :func:`bench.results.run.find_runs`.
     """
     import pandas as pd
