@@ -165,5 +165,6 @@ def test_frame_has_a_row_for_each_split_and_observation(tmp_path: Path) -> None:
     assert table["auroc"][0] == entry["auroc"]
     assert [table["low"][0], table["high"][0]] == entry["ci"]
     assert table["auroc"].isna().tolist() == [False, True]
-    assert table["undefined"].tolist() == [None, "no positive"]
+    assert table["undefined"].isna().tolist() == [True, False]
+    assert table["undefined"][1] == "no positives"
     assert set(table["scenario.backbone"]) == {run.scenario["backbone"]}
