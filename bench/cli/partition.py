@@ -19,8 +19,8 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.data.split import Tree
-    from bench.federation.partitions import PartitionReport
+    from bench.data.split import Split
+    from bench.federation.partitions import PartitionReport, Units
     from bench.suites.suite import Planned
 
 NAMED_SCENARIOS = 5
@@ -50,39 +50,39 @@ def partition(
     from bench.report.heatmap import check_ending, draw_partition
     from bench.report.partition_table import client_table, partition_tables
     from bench.report.render import show
-    from bench.runs.source import find_source, open_tree
+    from bench.runs.source import find_sources, open_data
     from bench.suites.suite import load_suite
 
     if plot is not None:
         check_ending(plot)
     loaded = load_suite(suite)
-    tree = open_tree(find_source(data))
-    planned = loaded.scenarios(
-        overrides=tuple(overrides or ()),
-        select=select,
-        profile="phantom" if tree.synthetic else None,
-    )
+    keys = tuple(overrides or ())
+    datasets = dict.fromkeys(one.scenario.dataset for one in loaded.scenarios(keys, select))
+    opened = {name: open_data(found) for name, found in find_sources(data, datasets).items()}
+    synthetic = any(one.synthetic for one in opened.values())
+    planned = loaded.scenarios(keys, select, profile="phantom" if synthetic else None)
     groups = _distinct(planned, suite, select)
-    reports = [_report(members[0], tree) for members in groups]
+    sources = [opened[members[0].scenario.dataset] for members in groups]
+    reports = [_report(m[0], source.pool()) for m, source in zip(groups, sources, strict=True)]
     if as_json or form in (Format.json, Format.csv):
         entries = [(_which(m), r) for m, r in zip(groups, reports, strict=True)]
-        tables = [client_table(entries, synthetic=tree.synthetic)]
+        tables = [client_table(entries, synthetic=synthetic)]
     else:
         tables = [
             table
-            for members, report in zip(groups, reports, strict=True)
+            for members, source, report in zip(groups, sources, reports, strict=True)
             for table in partition_tables(
                 report,
-                title=f"{tree.name}: {_title(members[0])}",
+                title=f"{source.name}: {_title(members[0])}",
                 notes=(_scenarios(members),),
-                synthetic=tree.synthetic,
+                synthetic=source.synthetic,
             )
         ]
     show(tables, "json" if as_json else form.value, output)
     if plot is not None:
         files = _files(plot, len(reports))
-        for report, file in zip(reports, files, strict=True):
-            draw_partition(report, file, title=tree.name, synthetic=tree.synthetic)
+        for source, report, file in zip(sources, reports, files, strict=True):
+            draw_partition(report, file, title=source.name, synthetic=source.synthetic)
             typer.echo(f"drew {file}", err=True)
 
 
@@ -102,18 +102,18 @@ def _distinct(planned: list[Planned], suite: str, select: str | None) -> list[li
     groups: dict[Any, list[Planned]] = {}
     for one in divided:
         s = one.scenario
-        groups.setdefault((s.partition, s.clients, s.seed), []).append(one)
+        groups.setdefault((s.dataset, s.partition, s.clients, s.seed), []).append(one)
     return list(groups.values())
 
 
-def _report(planned: Planned, tree: Tree) -> PartitionReport:
+def _report(planned: Planned, pool: Split | Units) -> PartitionReport:
     from bench.errors import SuiteError
     from bench.federation.partitions import describe
     from bench.federation.partitions import partition as divide
 
-    scenario, train = planned.scenario, tree.splits["train"]
+    scenario = planned.scenario
     try:
-        shared = divide(scenario.partition, train, clients=scenario.clients, seed=scenario.seed)
+        shared = divide(scenario.partition, pool, clients=scenario.clients, seed=scenario.seed)
     except SuiteError as error:
         raise SuiteError(
             error.what,
@@ -122,7 +122,7 @@ def _report(planned: Planned, tree: Tree) -> PartitionReport:
             found=error.found,
             mend=error.mend,
         ) from error
-    return describe(shared, train)
+    return describe(shared, pool)
 
 
 def _which(members: list[Planned]) -> dict[str, Any]:
