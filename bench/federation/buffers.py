@@ -120,7 +120,7 @@ class Buffers:
         for client in clients:
             rows = federation.rows_of(client)
             federation.load_global()
-            federation.trainer.recalibrate(rows, federation.scenario.batch_size)
+            federation.trainer.recalibrate(rows)
             self._take(len(rows) / selected)
         self._replace()
         return len(clients)
