@@ -99,7 +99,7 @@ def main() -> None:
 
     bench.runs.pace.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every round
     if not asked["draw"]:
-        bench.runs.worker.draw_curves = lambda run: None
+        bench.report.roc.draw_run = lambda *_, **__: []
     results = Path("results").resolve()
     arguments = ["run", asked["suite"], "--data", asked["data"], "--results", str(results), "-q"]
     code, touches = attempt(arguments, results, None)

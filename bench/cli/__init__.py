@@ -22,3 +22,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a lost one, no permission: nothing that a traceback would help with.
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"bench: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)

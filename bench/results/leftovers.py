@@ -15,7 +15,7 @@ TRACEBACK_FILE = "traceback.txt"
 
 def remove_litter(folder: Path) -> None:
     """Removes what an earlier process left half written; only for the folder's owner."""
-    for file in folder.glob(TEMPORARY):
+    for file in folder.rglob(TEMPORARY):
         file.unlink(missing_ok=True)
     (folder / TRACEBACK_FILE).unlink(missing_ok=True)
 

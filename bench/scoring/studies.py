@@ -6,9 +6,10 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ class StudyScores:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 parts = {name: stored[name] for name in _PARTS}
+            _refuse_other_kinds(parts)
             return StudyScores(
                 studies=parts["studies"],
                 patients=parts["patients"],
@@ -105,6 +107,19 @@ class StudyScores:
             labels=self.labels[:, columns],
             scores=self.scores[:, :, columns],
         )
+
+
+def _refuse_other_kinds(parts: Mapping[str, NDArray[Any]]) -> None:
+    """Raises ValueError where an array holds what it cannot hold, whatever its shape."""
+    for name in ("labels", "scores"):
+        if parts[name].dtype.kind != "f":
+            raise ValueError(f"The '{name}' must be numbers. Got {parts[name].dtype} instead.")
+    for name in ("studies", "patients", "observations", "members"):
+        if parts[name].dtype.kind != "U" or parts[name].ndim != 1:
+            raise ValueError(f"The '{name}' must be a list of names. Got {parts[name].dtype}.")
+    labels = parts["labels"]
+    if not (np.isnan(labels) | (labels == 0) | (labels == 1)).all():
+        raise ValueError("The 'labels' must be 0, 1 or NaN. Got another number.")
 
 
 def align(a: StudyScores, b: StudyScores) -> tuple[StudyScores, StudyScores]:
