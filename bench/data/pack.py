@@ -36,7 +36,7 @@ from bench.data.packfiles import (
     read_finished,
     write_finished,
 )
-from bench.data.signatures import file_digest, refuse_links, signatures
+from bench.data.signatures import file_digest, refuse_folders, signatures
 from bench.data.split import Split
 from bench.errors import DataError, Where
 
@@ -167,7 +167,7 @@ class _Packer:
         Images that cannot be used stop it before the pack is published, unless they are to be
         skipped; what has been decoded is kept for the next call.
         """
-        refuse_links(self.root, self.paths, now, self.reasons)
+        refuse_folders(self.root, self.paths, now, self.reasons)
         finished = self._recall(now)
         opened = self._open(finished, now)
         if opened is not None:

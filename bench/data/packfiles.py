@@ -23,9 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-RECORD = np.dtype(
-    [("row", "<i8"), ("size", "<i8"), ("mtime", "<i8"), ("sha256", "u1", 32), ("check", "<u4")]
-)
+RECORD = np.dtype([("row", "<i8"), ("size", "<i8"), ("mtime", "<i8"), ("sha256", "u1", 32)])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 COPY_ROWS = 1024
 """Images copied at a time from one pack file to another."""
@@ -190,7 +188,7 @@ def publish(work: Path, file: Path, good: NDArray[np.bool_], size: int) -> None:
 
 
 class Journal:
-    """The rows whose pixels are in ``work.npy``, one checked record each, appended as they come.
+    """The rows whose pixels are in ``work.npy``, one record each, appended as they come.
 
     A killed process loses at most the chunk it was writing: the pixels are in the kernel's cache
     before the record is. A machine that went down may have lost pixels and kept records, so the
@@ -204,7 +202,7 @@ class Journal:
                 other.unlink(missing_ok=True)
 
     def read(self, count: int) -> FileTable:
-        """What has been done; records that are torn, damaged or out of range are left out."""
+        """What has been done; a record that was torn by a kill is cut off."""
         table = FileTable.unknown(count)
         if not self.file.exists():
             return table
@@ -213,8 +211,6 @@ class Journal:
         if whole != len(data):
             os.truncate(self.file, whole)
         records = np.frombuffer(data[:whole], dtype=RECORD)
-        sound = np.array([_check(record) == record["check"] for record in records], dtype=np.bool_)
-        records = records[sound] if len(records) else records
         records = records[(records["row"] >= 0) & (records["row"] < count)]
         rows = records["row"]
         table.size[rows], table.mtime[rows] = records["size"], records["mtime"]
@@ -226,8 +222,6 @@ class Journal:
         records = np.zeros(len(rows), dtype=RECORD)
         records["row"], records["size"] = rows, table.size[rows]
         records["mtime"], records["sha256"] = table.mtime[rows], table.sha256[rows]
-        for record in records:
-            record["check"] = _check(record)
         with self.file.open("ab") as stream:
             stream.write(records.tobytes())
 
@@ -243,10 +237,6 @@ def locked(file: Path) -> Iterator[int]:
     with file.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield stream.fileno()
-
-
-def _check(record: np.void) -> int:
-    return zlib.crc32(record.tobytes()[: -RECORD["check"].itemsize])
 
 
 def _boot() -> str:

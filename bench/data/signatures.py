@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bench.data.decoding import LINKED_OUTSIDE, is_below
 from bench.data.packfiles import FileTable
 
 
@@ -56,27 +57,25 @@ def file_digest(file: str) -> bytes:
         return b""
 
 
-def refuse_links(
+def refuse_folders(
     root: str, paths: Sequence[str], table: FileTable, reasons: dict[int, str]
 ) -> None:
-    """Takes files out of ``table`` that a symbolic link reaches outside ``root``.
+    """Takes files out of ``table`` whose folder a symbolic link puts outside ``root``.
 
-    ``root`` must have no link in it. Each folder is looked at once.
+    ``root`` must have no link in it. Each folder is looked at once; whether a file itself is such
+    a link is seen when it is opened.
     """
     inside = {"": True}
     for row in np.flatnonzero(table.good).tolist():
-        if not _is_inside(root, paths[row], inside):
+        if not _is_inside(root, paths[row].rpartition("/")[0], inside):
             table.size[row] = -1
-            reasons[row] = "leaves the data folder through a symbolic link"
+            reasons[row] = LINKED_OUTSIDE
 
 
-def _is_inside(root: str, path: str, inside: dict[str, bool]) -> bool:
-    """Whether ``path`` stays below ``root``; ``inside`` remembers folders."""
-    folder = path.rpartition("/")[0]
+def _is_inside(root: str, folder: str, inside: dict[str, bool]) -> bool:
+    """Whether the folder stays below ``root``; ``inside`` remembers the answers."""
     if folder not in inside:
-        inside[folder] = _is_inside(root, folder, inside)
-    full = f"{root}/{path}"
-    if inside[folder] and not os.path.islink(full):
-        return True
-    real = os.path.realpath(full)
-    return real == root or real.startswith(root.rstrip("/") + "/")
+        above = _is_inside(root, folder.rpartition("/")[0], inside)
+        full = f"{root}/{folder}"
+        inside[folder] = (above and not os.path.islink(full)) or is_below(root, full)
+    return inside[folder]
