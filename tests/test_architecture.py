@@ -17,6 +17,7 @@ ORDER = [
     "cli",
     "verify",
     "runs",
+    "throughput",
     "comparison",
     "report",
     "baselines",

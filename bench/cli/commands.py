@@ -11,4 +11,6 @@ import bench.cli.plot
 import bench.cli.report
 import bench.cli.run
 import bench.cli.schema
-import bench.cli.score  # noqa: F401
+import bench.cli.score
+import bench.cli.throughput
+import bench.cli.verify  # noqa: F401
