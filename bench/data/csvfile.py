@@ -8,7 +8,7 @@ a missing last line end are all understood, by one path through the code. Every 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -133,19 +133,21 @@ def parse_csv(file: Path, data: bytes) -> CsvFile:
             expected=f"{columns}, as in the header",
         )
     starts, ends = _inside(buffer, starts, ends, quoted)
-    starts, ends = starts.reshape(-1, columns), ends.reshape(-1, columns)
     sheet = CsvFile(
-        file=file, buffer=buffer, header=("",) * columns, starts=starts[:1], ends=ends[:1],
-        lines=lines[:1], quoted=quoted,
-    )  # fmt: skip
-    return CsvFile(
         file=file,
         buffer=buffer,
-        header=tuple(sheet.cell(0, column) for column in range(columns)),
-        starts=starts[1:],
-        ends=ends[1:],
-        lines=lines[1:],
+        header=tuple(f"column {number}" for number in range(1, columns + 1)),
+        starts=starts.reshape(-1, columns),
+        ends=ends.reshape(-1, columns),
+        lines=lines,
         quoted=quoted,
+    )
+    return replace(
+        sheet,
+        header=tuple(sheet.cell(0, column) for column in range(columns)),
+        starts=sheet.starts[1:],
+        ends=sheet.ends[1:],
+        lines=sheet.lines[1:],
     )
 
 
