@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.results.run import load_run
 from tests.crashing import digests, unfinished
+from tests.in_process import Ended, call
 from tests.tiny_tree import bench, command, environment, write_suite, write_tree
 
 GRID = "grid: {strategy: [centralized, fedavg]}\n"
@@ -39,6 +41,24 @@ class Place:
         return bench(
             "run", *arguments, "--results", results or self.results, *more, cache=self.cache
         )
+
+
+Here = Callable[..., Ended]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """``Place.run`` in this process, which has imported what a process of its own would first."""
+
+    def run(
+        place: Place, *more: str | Path, results: Path | None = None, suite: Path | None = None
+    ) -> Ended:
+        for name, value in environment(place.cache).items():
+            monkeypatch.setenv(name, value)
+        arguments = [suite or place.suite, "--data", place.tree]
+        return call(capsys, "run", *arguments, "--results", results or place.results, *more)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +243,9 @@ def test_against_none_prints_no_comparison(
     assert "Difference" not in done.stdout
 
 
-def test_overrides_and_selection_make_another_run(small: Place, tmp_path: Path) -> None:
-    done = small.run("-k", "fedavg", "-s", "rounds=1", "-s", "seed=7", results=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_overrides_and_selection_make_another_run(small: Place, tmp_path: Path, here: Here) -> None:
+    done = here(small, "-k", "fedavg", "-s", "rounds=1", "-s", "seed=7", results=tmp_path)
+    assert done.code == 0, done.err
     (folder,) = (tmp_path / "tiny").iterdir()
     record = record_of(folder)
     assert (record["scenario"]["rounds"], record["scenario"]["seed"]) == (1, 7)
@@ -234,13 +254,13 @@ def test_overrides_and_selection_make_another_run(small: Place, tmp_path: Path) 
 
 
 def test_fresh_trains_again_to_the_same_bits(
-    first: subprocess.CompletedProcess[str], place: Place
+    first: subprocess.CompletedProcess[str], place: Place, here: Here
 ) -> None:
     before, log = digests(place.results), folder_of(place.results, "fedavg") / "rounds.jsonl"
     written = log.stat().st_mtime_ns
-    done = place.run("--fresh", "-k", "fedavg")
-    assert done.returncode == 0, done.stderr
-    assert "finished earlier" not in done.stderr
+    done = here(place, "--fresh", "-k", "fedavg")
+    assert done.code == 0, done.err
+    assert "finished earlier" not in done.err
     assert log.stat().st_mtime_ns > written
     assert digests(place.results) == before
 
@@ -253,23 +273,23 @@ include:
 
 
 def test_a_scenario_that_diverges_is_named_and_the_others_go_on(
-    small: Place, tmp_path: Path
+    small: Place, tmp_path: Path, here: Here
 ) -> None:
     suite = write_suite(tmp_path / "d.yaml", DIVERGING, observations="[Cardiomegaly]")
     results = tmp_path / "results"
-    fast = small.run("--fail-fast", suite=suite, results=results)
-    assert fast.returncode == 3
+    fast = here(small, "--fail-fast", suite=suite, results=results)
+    assert fast.code == 3
     statuses = [record_of(folder)["status"] for folder in (results / "tiny").iterdir()]
     assert statuses == ["failed"]
-    done = small.run("--json", suite=suite, results=results)
-    assert done.returncode == 3
-    assert "Traceback" not in done.stderr
-    document = json.loads(done.stdout)
+    done = here(small, "--json", suite=suite, results=results)
+    assert done.code == 3
+    assert "Traceback" not in done.err
+    document = json.loads(done.out)
     assert len(document["rows"]) == 1
     (failure,) = document["failures"]
     for text in ("not finite", "round 1", "client 0", "NaN or infinity in "):
         assert text in failure["message"]
-        assert text in done.stderr
+        assert text in done.err
     by_status = {record_of(f)["status"]: record_of(f) for f in (results / "tiny").iterdir()}
     assert by_status.keys() == {"failed", "done"}
     assert by_status["failed"]["error"]["type"] == "NonFiniteError"
@@ -283,20 +303,20 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def test_images_that_cannot_be_read_stop_the_run_at_their_lines(spoilt: Place) -> None:
-    done = spoilt.run()
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert f"{spoilt.tree}/train.csv:2" in done.stderr
-    assert "patient00002" in done.stderr
-    assert "--on-bad-image skip" in done.stderr
+def test_images_that_cannot_be_read_stop_the_run_at_their_lines(spoilt: Place, here: Here) -> None:
+    done = here(spoilt)
+    assert done.code == 2
+    assert done.out == ""
+    assert f"{spoilt.tree}/train.csv:2" in done.err
+    assert "patient00002" in done.err
+    assert "--on-bad-image skip" in done.err
     assert not (spoilt.results / "tiny").exists()
 
 
-def test_images_that_are_skipped_are_counted_and_shown(spoilt: Place) -> None:
-    done = spoilt.run("--on-bad-image", "skip", "-k", "fedavg", "-s", "rounds=1")
-    assert done.returncode == 0, done.stderr
-    for text in (done.stderr, done.stdout):
+def test_images_that_are_skipped_are_counted_and_shown(spoilt: Place, here: Here) -> None:
+    done = here(spoilt, "--on-bad-image", "skip", "-k", "fedavg", "-s", "rounds=1")
+    assert done.code == 0, done.err
+    for text in (done.err, done.out):
         assert "train: 2 images that could not be read are left out" in text
     (folder,) = (spoilt.results / "tiny").iterdir()
     assert record_of(folder)["data"]["splits"]["train"]["skipped"] == 2
