@@ -127,7 +127,8 @@ def _against_table(
     found = subjects(graded, wanted, method)
     covered = {run.folder for subject in found for run in subject.runs}
     notes += [
-        f"{run.name} is left out: it was not scored on {wanted}"
+        f"{run.name} is left out: it "
+        + (f"has no AUROC on {wanted}" if wanted in run.metrics else f"was not scored on {wanted}")
         for run in runs
         if run.folder not in covered
     ]
