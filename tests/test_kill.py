@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+import bench.runs.pace
+from bench.federation.engine import Federation
 from tests.crashing import digests, unfinished
-from tests.tiny_tree import bench, command, environment, write_suite, write_tree
+from tests.in_process import call
+from tests.tiny_tree import bench as run_bench
+from tests.tiny_tree import command, environment, write_suite, write_tree
 
 EVERY_ROUND = "import bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
 """Without it a run of a second would have no checkpoint but the last."""
@@ -45,7 +49,7 @@ def arguments(tiny: Path, results: Path) -> list[str | Path]:
 @pytest.fixture(scope="module")
 def undisturbed(tiny: Path) -> dict[str, str]:
     began = time.monotonic()
-    done = bench(*arguments(tiny, tiny / "whole"), cache=tiny / "cache")
+    done = run_bench(*arguments(tiny, tiny / "whole"), cache=tiny / "cache")
     (tiny / "seconds").write_text(str(time.monotonic() - began))
     assert done.returncode == 0, done.stderr
     found = digests(tiny / "whole")
@@ -97,6 +101,33 @@ def test_killed_before_a_touch_of_its_results_ends_at_the_same_bytes(
     assert report["wrong"] == []
 
 
+def test_a_self_trained_run_stopped_as_its_second_training_starts_carries_on(
+    tiny: Path,
+    undisturbed: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last checkpoint is then one of the first training, and needs its clients' files."""
+    for name, value in environment(tiny / "cache").items():
+        monkeypatch.setenv(name, value)
+    train = Federation.round
+
+    def stop_at_the_second(federation: Federation, number: int) -> Any:
+        if number > federation.scenario.rounds:
+            raise KeyboardInterrupt
+        return train(federation, number)
+
+    line = [*arguments(tiny, tmp_path / "results"), "-k", "local"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Federation, "round", stop_at_the_second)
+        patch.setattr(bench.runs.pace, "CHECKPOINT_SECONDS", 0.0)
+        assert call(capsys, *line).code == 130
+    assert call(capsys, *line).code == 0
+    expected = {name: digest for name, digest in undisturbed.items() if "/local" in name}
+    assert digests(tmp_path / "results") == expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", [False, True])
 def test_killed_before_any_touch_of_its_results_ends_at_the_same_bytes(
@@ -115,7 +146,7 @@ def kill_at_random(tiny: Path, results: Path, kills: int, seed: int, longest: fl
         time.sleep(rng.uniform(0.1, 1.0) * longest)
         process.kill()
         process.wait()
-    done = bench(*arguments(tiny, results), cache=tiny / "cache")
+    done = run_bench(*arguments(tiny, results), cache=tiny / "cache")
     assert done.returncode == 0, done.stderr
 
 
@@ -162,10 +193,10 @@ def test_a_signal_leaves_the_run_interrupted_and_it_carries_on(
         record = json.loads((folder / "run.json").read_text())
         assert record["status"] == "interrupted"
         started.add((folder, record["timestamps"]["started"]))
-    plan = bench("plan", *arguments(tiny, results)[1:-1], "--json", cache=cache)
+    plan = run_bench("plan", *arguments(tiny, results)[1:-1], "--json", cache=cache)
     statuses = [row["status"] for row in json.loads(plan.stdout)["rows"]]
     assert statuses == ["done", "done", "interrupted"]
-    assert bench(*arguments(tiny, results), cache=cache).returncode == 0
+    assert run_bench(*arguments(tiny, results), cache=cache).returncode == 0
     assert digests(results) == undisturbed
     for folder, moment in started:
         after = json.loads((folder / "run.json").read_text())

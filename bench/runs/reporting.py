@@ -127,7 +127,8 @@ class Plain:
     def suite(self, name: str, total: int, finished: int) -> None:
         self._total = total
         before = f", {finished} of them finished earlier" if finished else ""
-        self._say(f"suite {name}: {total} scenarios{before}")
+        noun = "scenario" if total == 1 else "scenarios"
+        self._say(f"suite {name}: {total} {noun}{before}")
 
     def scenario(self, number: int, name: str, first_round: int, rounds: int) -> None:
         resumed = f" (resumed at round {first_round} of {rounds})" if first_round > 1 else ""
