@@ -27,7 +27,6 @@ from bench.runs import checkpoint
 from bench.runs.assembly import Assembly
 from bench.runs.pace import Pace
 from bench.runs.plan import phases, total_rounds
-
 from bench.suites.scenario import SEMANTICS
 
 if TYPE_CHECKING:
