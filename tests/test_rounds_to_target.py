@@ -302,6 +302,10 @@ def test_the_command_prints_what_was_run_and_how_to_run_the_rest(tmp_path: Path)
     assert cells[:3] == ["2NN", "IID", "1"]
     assert {"40.5", "0.7", "87", "0.47", "no worse"} <= set(cells)
     assert "-k 2nn-shards-fraction1-epochs1-batch10" in shown.stdout
+    (line,) = (
+        x for x in shown.stdout.splitlines() if "-k 2nn-iid-fraction1-epochs1-batch-all" in x
+    )
+    assert "not reached" in line  # by the paper
     rows = json.loads(bench(*arguments, "--json", cache=cache).stdout)["rows"]
     assert len(rows) == 58
     (row,) = (r for r in rows if r["ours"] == 500)

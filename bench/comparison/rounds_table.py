@@ -87,7 +87,9 @@ def rounds_table(comparison: RoundsComparison, *, everything: bool = True) -> Ta
     return Table(
         title=f"Rounds to target beside {citation.table} of McMahan et al. {citation.year}",
         columns=_columns(rows),
-        rows=tuple(row.json() | {"run": _how(row)} for row in rows),
+        rows=tuple(
+            row.json() | {"run": _how(row), "paper": row.cell.theirs.text()} for row in rows
+        ),
         notes=tuple(_notes(comparison, rows)),
         rule_before=tuple(_rules(rows)),
     )
@@ -126,7 +128,7 @@ def _columns(rows: Sequence[RoundsRow]) -> tuple[Column, ...]:
         number("lr", "lr", _short),
         number("ours", "Ours", decimals(1), emphasis=_emphasis),
         *spread,
-        number("theirs", "Paper", decimals(0)),
+        number("paper", "Paper"),
         number("ratio", "Ours/paper", decimals(2), emphasis=_emphasis),
         number("speed_up", "Speed-up", _times),
         number("theirs_speed_up", "Paper's", _times),
