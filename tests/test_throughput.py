@@ -423,12 +423,14 @@ class TestSession:
         with pytest.raises(RuntimeError, match="other"), session_module._surviving(reasons.append):
             raise RuntimeError("other")
 
-    def test_a_long_federated_round_is_left_out_with_its_reason(self):
+    def test_a_long_federated_round_is_left_out_with_its_reason(self, monkeypatch, tmp_path):
         row = row_by_hand(rounds=[], step_seconds=1.0)
         session = session_module._Session(Request(clients=5, seconds=1.0), CPU, lambda *_: None)
-        session._round(row, 0, {}, Path())
-        assert "would take 30 s" in row.remark
+        monkeypatch.setattr(session, "_once", lambda *_: None)
+        session._repeat([row], tmp_path)
+        assert row.remark == "no federated round: it would take 30 s; raise --seconds"
         assert not row.failed
+        assert not row.rounds
 
     def test_a_cpu_has_memory(self):
         assert available_bytes(CPU) > 2**20

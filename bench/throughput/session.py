@@ -103,7 +103,7 @@ class _Session:
         peak = PeakMemory(self._device)
         peak.start(bench.own_bytes)
         bench.train(batch, 1)
-        seconds = bench.train(batch, 1)
+        seconds = min(bench.train(batch, 1) for _ in "ab")
         row.peak_memory, row.peak_memory_kind = peak.bytes(), peak.kind
         each = self._request.seconds / REPETITIONS
         if steps := min(SHORT_STEPS, int(each / seconds)):
@@ -149,28 +149,28 @@ class _Session:
                     self._once(row, repetition)
                 if self._request.clients and not row.failed and not row.remark:
                     with _surviving(row.fail_rounds):
-                        self._round(row, repetition, federations, folder / str(number))
+                        self._round(row, federations, folder / str(number))
         self._progress("measuring", REPETITIONS * len(rows), REPETITIONS * len(rows))
+        for row in rows:
+            if self._request.clients and not (row.rounds or row.remark):
+                needed = 2 * self._request.clients * row.step_seconds * FEWEST_REPETITIONS
+                row.fail_rounds(f"it would take {needed:.0f} s; raise --seconds")
 
     def _once(self, row: Row, repetition: int) -> None:
         network = row.network
         if self._wanted(repetition, row.step_seconds * row.steps):
-            row.training_seconds.append(network.bench.train(row.setting.batch, row.steps))
+            seconds = network.bench.train(row.setting.batch, row.steps)
+            row.training_seconds.append(seconds)
+            row.step_seconds = min(row.step_seconds, seconds / row.steps)
         if len(network.inference_seconds) <= repetition:
             network.inference_seconds.append(network.bench.infer(network.inference_images))
 
-    def _round(
-        self, row: Row, repetition: int, federations: dict[Path, Rounds], folder: Path
-    ) -> None:
+    def _round(self, row: Row, federations: dict[Path, Rounds], folder: Path) -> None:
+        """A pair of rounds, unless the row's steps are, so far as is known, too slow for it."""
         clients = self._request.clients
         pair = 2 * clients * row.step_seconds
-        if FEWEST_REPETITIONS * pair > PATIENCE * self._request.seconds:
-            row.fail_rounds(
-                f"it would take {FEWEST_REPETITIONS * pair:.0f} s; "
-                "raise --seconds or lower --clients"
-            )
-            return
-        if not self._wanted(repetition, pair):
+        too_long = FEWEST_REPETITIONS * pair > PATIENCE * self._request.seconds
+        if too_long or not self._wanted(len(row.rounds), pair):
             return
         if folder not in federations:
             steps = max(1, int(self._request.seconds / REPETITIONS / pair))
