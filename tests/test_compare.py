@@ -396,3 +396,17 @@ def test_matrix_has_a_run_a_row_and_the_average_last() -> None:
     assert titles == ["Run", "Atelectasis", "Cardiomegaly", "Edema", "Consolidation", "Average"]
     assert table.cells()[0] == ["pooled", "+0.042", "+0.158", "-0.241", "–", "–"]
     assert table.cells()[1] == ["pooled", "–", "–", "+0.009", "–", "–"]
+
+
+def test_a_tree_of_another_name_is_known_by_its_counts() -> None:
+    """Irvin 2019's validation set: 200 studies, 75 of Atelectasis and 66 of Cardiomegaly."""
+    other = {"name": "my-folder", "digest": "c" * 64, "synthetic": False}
+    counted = {
+        "Atelectasis": {**OBSERVED["Atelectasis"], "positives": 75},
+        "Cardiomegaly": {**OBSERVED["Cardiomegaly"], "positives": 66},
+    }
+    found = compare_published(subject_of(counted, data=other), "paper")
+    assert row(found, "Atelectasis").verdict == "within the interval"
+    counted["Cardiomegaly"]["positives"] = 65
+    found = compare_published(subject_of(counted, data=other), "paper")
+    assert row(found, "Atelectasis").verdict == "not comparable: my-folder is not CheXpert"

@@ -60,8 +60,8 @@ def plan(
 def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:
     """One row a scenario: the values that vary, its state and its cost."""
     from bench.report.table import Column, Table
+    from bench.report.units import duration
     from bench.runs.plan import total_rounds
-    from bench.runs.reporting import duration
 
     rows: list[dict[str, Any]] = []
     for item in items:

@@ -72,5 +72,5 @@ def run(
     )
     with interrupt_on_terminate():
         outcome = execute(options)
-    print_summary(outcome, against=against, as_json=as_json)
+    print_summary(outcome, against=against, as_json=as_json, quiet=quiet)
     raise typer.Exit(outcome.exit_code)

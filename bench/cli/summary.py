@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NO_TABLE = "none"
 
 
-def print_summary(outcome: Outcome, *, against: str, as_json: bool) -> None:
+def print_summary(outcome: Outcome, *, against: str, as_json: bool, quiet: bool) -> None:
     """Results on stdout: the scores of every run, then the differences from ``against``."""
     from bench.comparison.render import tables_of
     from bench.report.render import emit, render_json, render_many
@@ -38,9 +38,14 @@ def print_summary(outcome: Outcome, *, against: str, as_json: bool) -> None:
         emit(render_json(replace(results[0], rows=rows), **extra), None)
         return
     if outcome.runs:
-        tables = [*tables_of(comparisons), *_rounds_tables(rounds), *results]
+        tables = [
+            *tables_of(comparisons),
+            *([] if comparisons else _condition_tables(outcome)),
+            *_rounds_tables(rounds),
+            *results,
+        ]
         emit(render_many(tables, "table"), None)
-    if reason is not None:
+    if reason is not None and not quiet:
         print(f"no table of differences: {reason}", file=sys.stderr)
     if outcome.failures:
         names = ", ".join(failure.name for failure in outcome.failures)
@@ -86,6 +91,13 @@ def _rounds_tables(rounds: list[RoundsComparison]) -> list[Table]:
     return [rounds_table(comparison, everything=False) for comparison in rounds if comparison.run]
 
 
+def _condition_tables(outcome: Outcome) -> list[Table]:
+    """What each run scored by condition, where no comparison shows it."""
+    from bench.report.run_tables import condition_table
+
+    return [condition_table(run, "valid") for run in outcome.runs if not _of_digits(run)]
+
+
 def _of_digits(run: Run) -> bool:
     return run.scenario.get("dataset") == "mnist"
 
@@ -117,6 +129,7 @@ def _radiograph_table(outcome: Outcome, runs: list[Run]) -> Table:
         ),
         Column(key="mean_ci", title="95 % interval", write=interval(3), align="right"),
         Column(key="tasks", title="Tasks", align="right"),
+        *_personal_columns(runs),
         *_target_columns(runs),
         *_cost_columns(),
     )
@@ -148,9 +161,20 @@ def _digit_table(outcome: Outcome, runs: list[Run]) -> Table:
     )
 
 
+def _personal_columns(runs: list[Run]) -> list[Column]:
+    """The clients' own models, where any strategy gives them some."""
+    from bench.report.table import Column, decimals
+
+    if not any("personal" in run.metrics["valid"] for run in runs):
+        return []
+    title = "Clients' own"
+    return [Column(key="personal_mean", title=title, write=decimals(3), align="right")]
+
+
 def _target_columns(runs: list[Run]) -> list[Column]:
     """Rounds and bytes to the target, where any run has one."""
     from bench.report.table import Column
+    from bench.report.units import byte_size
     from bench.runs.reporting import reached_text
 
     if not any(run.scenario.get("stop_at") for run in runs):
@@ -158,18 +182,18 @@ def _target_columns(runs: list[Run]) -> list[Column]:
     return [
         Column(key="target", title="Target", write=_target, align="right"),
         Column(key="to_target", title="Reached", write=reached_text, align="right"),
-        Column(key="bytes_to_target", title="Sent until then", write=_size, align="right"),
+        Column(key="bytes_to_target", title="Sent until then", write=byte_size, align="right"),
     ]
 
 
 def _cost_columns() -> list[Column]:
     from bench.report.table import Column, decimals
-    from bench.runs.reporting import duration
+    from bench.report.units import byte_size, duration
 
     return [
         Column(key="seconds", title="Training", write=duration, align="right"),
         Column(key="images_per_second", title="Images/s", write=decimals(0), align="right"),
-        Column(key="bytes", title="Sent", write=_size, align="right"),
+        Column(key="bytes", title="Sent", write=byte_size, align="right"),
     ]
 
 
@@ -191,6 +215,9 @@ def _row(run: Run, split: str) -> dict[str, Any]:
         "images_per_second": run.totals["images_per_second"],
         "bytes": run.totals["bytes_up"] + run.totals["bytes_down"],
     }
+    if "personal" in block:
+        row |= {"personal": block["personal"]}
+        row |= {"personal_mean": block["personal"].get("mean_auroc")}
     if "accuracy" in block:
         row |= {"accuracy": block["accuracy"], "ci": block["ci"]}
     if target is not None:
@@ -200,13 +227,3 @@ def _row(run: Run, split: str) -> dict[str, Any]:
             "bytes_to_target": target["bytes"],
         }
     return row
-
-
-def _size(count: float) -> str:
-    """Bytes as people read them, in powers of 1000."""
-    value, units = float(count), ("B", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if value < 1000 or unit == units[-1]:
-            return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError

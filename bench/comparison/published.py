@@ -130,16 +130,23 @@ def _hindrance(subject: Subject, table: Baseline) -> str | None:
     if subject.synthetic:
         return "the data is synthetic"
     name = str(subject.run.data.get("name", "unknown data"))
-    if not _same_dataset(name, table.dataset):
+    if not _same_dataset(subject, table):
         return f"{name} is not {table.dataset}"
     if table.split is not None and table.split != subject.split:
         return f"scored on {subject.split}, published on {table.split}"
     return None
 
 
-def _same_dataset(ours: str, theirs: str) -> bool:
-    """``CheXpert-v1.0-small`` is CheXpert; ``nih621-320`` is not."""
-    return ours.lower().startswith(theirs.lower().split()[0].split("-")[0])
+def _same_dataset(subject: Subject, table: Baseline) -> bool:
+    """``CheXpert-v1.0-small`` is CheXpert and ``nih621-320`` is not; a tree of another name is the
+    table's where it has as many studies, and as many positives of every condition counted there.
+    """
+    ours = str(subject.run.data.get("name", "")).lower()
+    if ours.startswith(table.dataset.lower().split()[0].split("-")[0]):
+        return True
+    observed = subject.metrics["observations"]
+    counts = [observed[c]["positives"] == k for c, k in table.positives.items() if c in observed]
+    return subject.metrics["n"] == table.n and len(counts) > 1 and all(counts)
 
 
 def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
@@ -149,7 +156,7 @@ def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
     found = []
     if subject.synthetic:
         found.append("SYNTHETIC DATA: a generated phantom, not radiographs")
-    elif not _same_dataset(str(run.data.get("name")), table.dataset):
+    elif not _same_dataset(subject, table):
         found.append(f"data: {run.data.get('name')}, published on {table.dataset}")
     pairs = (
         ("split", subject.split, table.split),

@@ -5,7 +5,6 @@ The test digits are what McMahan et al. 2017 measure rounds on; there is no vali
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from bench.errors import SuiteError
 from bench.federation.partitions.units import Units
 from bench.federation.partitions.units import images as image_units
 from bench.results.run import Run, scores_file
-from bench.runs.material import Members, Predict, Progress, Scored
+from bench.runs.material import Members, Models, Predict, Progress, Scored
 from bench.scoring.accuracy import accuracy, wilson
 from bench.scoring.studies import StudyScores
 from bench.suites.scenario import Scenario
@@ -138,13 +137,13 @@ class DigitJudge:
         _, scores = self._scores(members, predict)
         return {"accuracy": self._accuracy(scores)}
 
-    def final(self, members: Callable[[], Members], predict: Predict, folder: Path) -> Scored:
+    def final(self, models: Models, predict: Predict, folder: Path) -> Scored:
         """Scores the test images and keeps their ten probabilities.
 
         The file is of the same form as that of a CheXpert run: an image is a study, a digit an
         observation.
         """
-        names, scores = self._scores(members(), predict)
+        names, scores = self._scores(models.models(), predict)
         share, n = self._accuracy(scores), len(self._labels)
         block: dict[str, Any] = {
             "level": "image",
@@ -158,6 +157,14 @@ class DigitJudge:
             "mean_ci": None,
             "mean_over": [],
         }
+        personal = list(models.personal_models())
+        if personal:
+            own, theirs = self._scores(personal, predict)
+            alone = [accuracy(self._labels, member) for member in theirs]
+            block["personal"] = {
+                "accuracy": float(np.mean(alone)),
+                "clients": dict(zip(own, alone, strict=True)),
+            }
         ids = np.array([f"{number:05d}" for number in range(n)], dtype=np.str_)
         kept = StudyScores(
             studies=ids,

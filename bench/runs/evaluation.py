@@ -57,6 +57,16 @@ def metrics_of(scored: StudyScores, views: str) -> dict[str, Any]:
     return {"level": "study", "views": views, **report.metrics()}
 
 
+def personal_of(scored: StudyScores) -> dict[str, Any]:
+    """How clients' own models score: as one block over all of them, and client by client."""
+    report = score_studies(scored.labels, scored.scores, scored.observations)
+    alone = [
+        score_studies(scored.labels, member[None], scored.observations).mean_auroc
+        for member in scored.scores
+    ]
+    return {**report.metrics(), "clients": dict(zip(scored.members, alone, strict=True))}
+
+
 def summary_of(scored: StudyScores) -> dict[str, Any]:
     """The figures a round's line carries: AUROC per observation and their competition mean."""
     metrics = score_studies(scored.labels, scored.scores, scored.observations).metrics()

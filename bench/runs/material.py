@@ -21,6 +21,20 @@ from bench.suites.scenario import Scenario
 
 Members = Iterable[tuple[str, Callable[[], None]]]
 """(name, load): after ``load()`` the network holds that member's parameters."""
+
+
+class Models(Protocol):
+    """The models that training leaves; a :class:`bench.federation.engine.Federation` is one."""
+
+    def models(self) -> Members:
+        """The global model, or one a client where each trained alone."""
+        ...
+
+    def personal_models(self) -> Members:
+        """One model a client, where clients keep a part of theirs beside a global one."""
+        ...
+
+
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(n, size, size) images → (n, o) scores by the network as it stands."""
 Progress = Callable[[str, int, int], None]
@@ -54,7 +68,7 @@ class Judge(Protocol):
         """The figures that a round's line carries."""
         ...
 
-    def final(self, members: Callable[[], Members], predict: Predict, folder: Path) -> Scored:
+    def final(self, models: Models, predict: Predict, folder: Path) -> Scored:
         """Scores every evaluation split and leaves the scores in ``folder``."""
         ...
 

@@ -14,8 +14,8 @@ from bench.data.pack import pack
 from bench.data.split import Split, Tree
 from bench.errors import DataError
 from bench.results.run import Run, scores_file
-from bench.runs.evaluation import metrics_of, score_members, summary_of
-from bench.runs.material import Members, Predict, Progress, Scored
+from bench.runs.evaluation import metrics_of, personal_of, score_members, summary_of
+from bench.runs.material import Members, Models, Predict, Progress, Scored
 from bench.scoring.studies import StudyScores
 from bench.suites.scenario import Scenario
 
@@ -109,13 +109,20 @@ class StudyJudge:
         """``mean_auroc`` and ``auroc`` by observation."""
         return summary_of(self._scores(JUDGED, members, predict))
 
-    def final(self, members: Callable[[], Members], predict: Predict, folder: Path) -> Scored:
-        """Scores every split and keeps the scores of every study."""
+    def final(self, models: Models, predict: Predict, folder: Path) -> Scored:
+        """Scores every split and keeps the scores of every study.
+
+        Where clients have models of their own beside the global one, ``personal`` holds how those
+        score on the same studies: the mean over clients, and each client's mean over the tasks.
+        """
         metrics, digests = {}, {}
         for name in self._splits:
-            scored = self._scores(name, members(), predict)
+            scored = self._scores(name, models.models(), predict)
             digests[name] = scored.save(folder / scores_file(name))
             metrics[name] = metrics_of(scored, self._scenario.views)
+            personal = list(models.personal_models())
+            if personal:
+                metrics[name]["personal"] = personal_of(self._scores(name, personal, predict))
         return Scored(metrics=metrics, digests=digests)
 
     def draw(self, run: Run) -> None:

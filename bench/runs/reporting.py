@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bench.report.units import duration
+
 
 class Reporter(Protocol):
     """Receives what happens, in order. Everything goes to stderr: stdout is for results."""
@@ -84,17 +86,6 @@ def reached_text(target: Mapping[str, Any]) -> str:
     if target["reached"]:
         return f"after {target['rounds']:.1f} rounds"
     return f"not reached in {target['rounds_run']:,} rounds"
-
-
-def duration(seconds: float) -> str:
-    """``8.1 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
 
 
 class Plain:

@@ -173,6 +173,8 @@ class _Work:
             "mean_auroc": None,
             "auroc": None,
         }
+        if result.epsilon is not None:
+            record["epsilon"] = result.epsilon if math.isfinite(result.epsilon) else None
         if phases(self.scenario) > 1:
             record["phase"] = self.assembly.phase_of(number)
         if record["evaluated"]:
@@ -190,9 +192,7 @@ class _Work:
         """Scores every evaluation split, keeps weights and scores, then removes the checkpoint."""
         folder = self.run.folder
         rounds = self.run.rounds()
-        scored = self.judge.final(
-            self.assembly.federation.models, self.assembly.trainer.predict, folder
-        )
+        scored = self.judge.final(self.assembly.federation, self.assembly.trainer.predict, folder)
         if self.scenario.stop_at is not None:
             found = rounds_to_target(rounds, self.judge.headline, self.scenario.stop_at)
             scored.metrics[self.judge.split]["target"] = found.record(self.judge.headline)
