@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
 from bench.results.run import load_run
+from bench.runs.reporting import auroc_text
 from tests.crashing import digests, unfinished
 from tests.in_process import Ended, call
 from tests.tiny_tree import bench, command, environment, write_suite, write_tree
@@ -351,3 +352,9 @@ def test_of_two_processes_on_one_folder_one_gets_a_clear_error(
     assert "Traceback" not in second.stderr
     plan = bench("plan", *arguments[1:], "--json", cache=small.cache)
     assert json.loads(plan.stdout)["rows"][0]["status"] == "interrupted"
+
+
+def test_a_line_names_the_mean_or_else_what_is_defined() -> None:
+    assert auroc_text(0.8712, {"Edema": 0.9}) == "mean AUROC 0.871"
+    assert auroc_text(None, {"No Finding": None, "Pneumonia": 0.953}) == "AUROC Pneumonia 0.953"
+    assert auroc_text(None, {"Pneumonia": None}) == "AUROC undefined"

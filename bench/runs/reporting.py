@@ -10,6 +10,9 @@ from typing import Any, Protocol, Self
 
 from bench.report.units import duration
 
+MOST_NAMED = 3
+"""Conditions that one line names."""
+
 
 class Reporter(Protocol):
     """Receives what happens, in order. Everything goes to stderr: stdout is for results."""
@@ -58,12 +61,20 @@ def round_text(record: Mapping[str, Any], rounds: int) -> str:
     """One round in one line."""
     loss = record["loss"]
     parts = [f"round {record['round']}/{rounds}", f"loss {'–' if loss is None else f'{loss:.4f}'}"]
-    if record.get("mean_auroc") is not None:
-        parts.append(f"AUROC {record['mean_auroc']:.3f}")
+    if record.get("auroc") is not None:
+        parts.append(auroc_text(record["mean_auroc"], record["auroc"]))
     if record.get("accuracy") is not None:
         parts.append(f"accuracy {record['accuracy']:.4f}")
     parts.append(f"{record['images_per_second']:.0f} images/s")
     return "  ".join(parts)
+
+
+def auroc_text(mean: float | None, aurocs: Mapping[str, float | None]) -> str:
+    """The mean over the competition tasks; where none is defined, the conditions that are."""
+    if mean is not None:
+        return f"mean AUROC {mean:.3f}"
+    defined = [f"{name} {value:.3f}" for name, value in aurocs.items() if value is not None]
+    return "AUROC " + (", ".join(defined[:MOST_NAMED]) if defined else "undefined")
 
 
 def headline_text(metrics: Mapping[str, Any]) -> str:
@@ -71,10 +82,9 @@ def headline_text(metrics: Mapping[str, Any]) -> str:
     block = metrics.get("valid") or metrics["test"]
     if "accuracy" in block:
         text = f"accuracy {block['accuracy']:.4f}"
-    elif block["mean_auroc"] is None:
-        text = "mean AUROC undefined"
     else:
-        text = f"mean AUROC {block['mean_auroc']:.3f}"
+        aurocs = {name: entry["auroc"] for name, entry in block["observations"].items()}
+        text = auroc_text(block["mean_auroc"], aurocs)
     target = block.get("target")
     if target is None:
         return text
