@@ -1,6 +1,6 @@
 """Speed of reading, packing and fetching, each as a share of a limit measured in the same run.
 
-Run with ``pytest tests/benchmarks/test_data_speed.py --benchmark-only``. Packing is compared in
+Run with ``pytest tests/benchmarks/test_data_speed.py --benchmark-only -n 0``. Packing is compared in
 processor time, which other work on the machine disturbs least; its file writes are included.
 """
 

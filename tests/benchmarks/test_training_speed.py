@@ -1,6 +1,6 @@
 """The trainer against the fastest plain loop that can be written for the same work.
 
-``pytest tests/benchmarks/test_training_speed.py --benchmark-only -s`` prints the ratios. Loop and
+``pytest tests/benchmarks/test_training_speed.py --benchmark-only -n 0 -s`` prints the ratios. Loop and
 trainer take turns in one process, so that what else the machine does falls on both.
 """
 
