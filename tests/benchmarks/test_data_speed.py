@@ -1,7 +1,7 @@
 """Speed of reading, packing and fetching, each as a share of a limit measured in the same run.
 
-Run with ``pytest tests/benchmarks/test_data_speed.py --benchmark-only -n 0``. Packing is compared in
-processor time, which other work on the machine disturbs least; its file writes are included.
+Run with ``pytest tests/benchmarks/test_data_speed.py --benchmark-only -n 0``. Packing is compared
+in processor time, which other work on the machine disturbs least; its file writes are included.
 """
 
 from __future__ import annotations

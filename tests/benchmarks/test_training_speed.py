@@ -1,7 +1,7 @@
 """The trainer against the fastest plain loop that can be written for the same work.
 
-``pytest tests/benchmarks/test_training_speed.py --benchmark-only -n 0 -s`` prints the ratios. Loop and
-trainer take turns in one process, so that what else the machine does falls on both.
+``pytest tests/benchmarks/test_training_speed.py --benchmark-only -n 0 -s`` prints the ratios. Loop
+and trainer take turns in one process, so that what else the machine does falls on both.
 """
 
 from __future__ import annotations
