@@ -23,6 +23,17 @@ from tests.tiny_tree import command, environment, write_suite, write_tree
 EVERY_ROUND = "import bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
 """Without it a run of a second would have no checkpoint but the last."""
 
+LINGERING = f"""{EVERY_ROUND}
+import time
+from bench.runs import checkpoint
+save = checkpoint.save
+def save_and_wait(*arguments):
+    save(*arguments)
+    time.sleep(1.0)
+checkpoint.save = save_and_wait
+"""
+"""Time enough for a signal to arrive between two rounds, however fast the machine is."""
+
 SCENARIOS = """\
   evaluate_every: 2
 include:
@@ -57,9 +68,11 @@ def undisturbed(tiny: Path) -> dict[str, str]:
     return found
 
 
-def start(tiny: Path, results: Path, cache: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    tiny: Path, results: Path, cache: Path | None = None, before: str = EVERY_ROUND
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(arguments(tiny, results), EVERY_ROUND),
+        command(arguments(tiny, results), before),
         env=environment(cache or tiny / "cache"),
         cwd=tiny,
         stdout=subprocess.DEVNULL,
@@ -182,7 +195,7 @@ def test_a_signal_leaves_the_run_interrupted_and_it_carries_on(
     process.wait()
     started = set()
     for number, at in ((signal.SIGINT, "local*"), (signal.SIGTERM, "scaffold*")):
-        process = start(tiny, results, cache)
+        process = start(tiny, results, cache, LINGERING)
         wait_for(results, f"tiny/{at}/state.safetensors", process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
