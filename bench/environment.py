@@ -65,13 +65,19 @@ def _git(here: Path, *arguments: str) -> str:
 
 
 def _processor() -> str:
+    """The name with family, model and stepping: virtual machines give many processors one name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return platform.processor() or platform.machine()
+    known = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in first.splitlines())
+    }
+    if "model name" not in known:
+        return platform.processor() or platform.machine()
+    numbers = [f"{key} {known[key]}" for key in ("cpu family", "model", "stepping") if key in known]
+    return ", ".join([known["model name"], *numbers])
 
 
 def _memory_gib() -> int:
