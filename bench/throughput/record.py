@@ -93,8 +93,9 @@ def _speed(row: Mapping[str, Any]) -> float:
 
 def machine_slug(machine: Mapping[str, Any]) -> str:
     """A file name for the machine: its GPU, or its processor and cores."""
-    processor = str(machine["processor"]).partition(",")[0]
-    name = machine["gpu"] or f"{processor} {machine['cores']} cores"
+    name = machine["gpu"]
+    if name is None:
+        name = f"{machine['processor'].partition(',')[0]} {machine['cores']} cores"
     name = re.sub(r"\((r|tm)\)|@.*?hz", " ", str(name).lower())
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "machine"
 
