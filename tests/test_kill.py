@@ -24,7 +24,8 @@ EVERY_ROUND = "import bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
 """Without it a run of a second would have no checkpoint but the last."""
 
 LINGERING = f"""{EVERY_ROUND}
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from bench.runs import checkpoint
 save = checkpoint.save
 def save_and_wait(*arguments):
@@ -32,7 +33,8 @@ def save_and_wait(*arguments):
     time.sleep(1.0)
 checkpoint.save = save_and_wait
 """
-"""Time enough for a signal to arrive between two rounds, however fast the machine is."""
+"""Time enough for a signal to arrive between two rounds, however fast the machine is. Where the
+tests run in the background of a shell, SIGINT is ignored from birth: the run must hear it here."""
 
 SCENARIOS = """\
   evaluate_every: 2
