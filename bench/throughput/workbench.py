@@ -24,7 +24,7 @@ from bench.suites.scenario import Scenario
 from bench.throughput.ceilings import synchronize
 from bench.throughput.counting import SAMPLES, Counts, count
 from bench.training.device import resolve_precision
-from bench.training.step import Step
+from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
 from bench.training.trainer import PREDICTION_PIXELS, Trainer
 
@@ -91,7 +91,7 @@ class Workbench:
 
     def count_training(self) -> Counts:
         """What a training step costs, the optimiser's update included."""
-        step = Step(self.flat, self._task, self.trainer.optimizer, self.precision.autocast)
+        step = AutogradStep(self.flat, self._task, self.trainer.optimizer, self.precision.autocast)
         targets = self.trainer.targets
 
         def work(batch: int) -> None:
@@ -102,7 +102,7 @@ class Workbench:
 
     def count_inference(self) -> Counts:
         """What a forward pass without gradients costs."""
-        step = Step(self.flat, self._task, self.trainer.optimizer, self.precision.autocast)
+        step = AutogradStep(self.flat, self._task, self.trainer.optimizer, self.precision.autocast)
 
         def work(batch: int) -> None:
             with torch.no_grad():

@@ -7,11 +7,13 @@ value, so it can be queued ahead on a GPU and is what a graph capture would wrap
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bench.models.flat import FlatModel
+from bench.training.device import Precision
 from bench.training.optimizers import Optimizer
 from bench.training.tasks import Task
 
@@ -27,8 +29,28 @@ the second the many small copies (2NN and the CNN of McMahan et al. 2017: 5 % a 
 364 tensors: 1 % the other way). The bits are the same."""
 
 
-class Step:
+class Step(Protocol):
     """The function (inputs, targets, hook) → loss, with the update as its effect."""
+
+    def __call__(self, inputs: Tensor, targets: Tensor, hook: Hook | None = None) -> Tensor:
+        """(b, 1, h, w) fp32 and the task's targets → the batch's mean loss, a detached scalar."""
+        ...
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(b, 1, h, w) → (b, outputs) logits in the run's precision."""
+        ...
+
+
+def step_for(flat: FlatModel, task: Task, optimizer: Optimizer, precision: Precision) -> Step:
+    """The fastest step for this network on this device; all agree to rounding.
+
+    What a step is chosen by is the network's structure, never its name.
+    """
+    return AutogradStep(flat, task, optimizer, precision.autocast)
+
+
+class AutogradStep:
+    """The step for any network."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from bench.training import augment
 from bench.training.device import Precision
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches
 from bench.training.optimizers import optimizer_for, reset, restore
-from bench.training.step import Hook, Step
+from bench.training.step import Hook, step_for
 from bench.training.tasks import Task
 
 PREDICTION_PIXELS = {"cpu": 2**20, "cuda": 2**25}
@@ -86,7 +86,7 @@ class Trainer:
         self._normalisation = NORMALISATION[scenario.dataset]
         self._frozen = scenario.buffers == "frozen"
         self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
-        self._step = Step(flat, task, self.optimizer, precision.autocast)
+        self._step = step_for(flat, task, self.optimizer, precision)
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
 
