@@ -29,6 +29,7 @@ ORDER = [
     "scoring",
     "suites",
     "environment",
+    "atomic",
     "locations",
     "randomness",
     "observations",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.atomic import replacing, write_json
 from bench.errors import ResultsError, UsageError
-from bench.results.atomic import replacing, write_json
 from bench.results.frame import frame
 from bench.results.ownership import actual_status, in_use, owned
 from bench.results.rounds import RoundLog, read_rounds

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from bench.atomic import replacing
+
 RECORD = np.dtype([("row", "<i8"), ("size", "<i8"), ("mtime", "<i8"), ("sha256", "u1", 32)])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 COPY_ROWS = 1024
@@ -99,8 +101,7 @@ def read_finished(file: Path, count: int) -> Finished | None:
 def write_finished(file: Path, finished: Finished) -> None:
     """Replaces ``files.npz`` in one step."""
     table, spoilt = finished.table, finished.spoilt
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
+    with replacing(file) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             size=table.size,
@@ -112,9 +113,6 @@ def write_finished(file: Path, finished: Finished) -> None:
             spoilt_mtime=np.array([mtime for _, mtime, _ in spoilt.values()], dtype=np.int64),
             spoilt_why=np.array([why for _, _, why in spoilt.values()], dtype=np.str_),
         )
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
 
 
 def open_pixels(file: Path, count: int, side: int) -> NDArray[np.uint8] | None:

@@ -8,7 +8,6 @@ at, the files of the last checkpoint are all there, and files it does not name a
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.atomic import TEMPORARY, write_bytes
 from bench.errors import ResultsError
 
 State = dict[str, Tensor]
@@ -112,15 +112,8 @@ class ClientStore:
     def _write(self, client: int) -> None:
         from safetensors.torch import save
 
-        path = self._path(client, self.versions[client])
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {name: t.detach().cpu().contiguous() for name, t in self._memory[client].items()}
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            stream.write(save(state))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        write_bytes(self._path(client, self.versions[client]), save(state))
         self._unwritten.discard(client)
 
     def _read(self, client: int) -> State:
@@ -143,7 +136,7 @@ class ClientStore:
 
     def _files(self) -> list[Path]:
         """The store's files, and what a killed process left half written."""
-        return [*self.folder.glob(f"client-*{SUFFIX}"), *self.folder.glob("client-*.tmp")]
+        return [*self.folder.glob(f"client-*{SUFFIX}"), *self.folder.glob(TEMPORARY)]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

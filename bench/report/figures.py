@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic import write_bytes
 from bench.errors import UsageError, did_you_mean
-from bench.results.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -59,7 +59,7 @@ def emit(text: str, output: Path | None) -> None:
     if output is None:
         _print(text)
         return
-    from bench.results.atomic import write_text
+    from bench.atomic import write_text
 
     if output.is_dir():
         raise UsageError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bench.atomic import TEMPORARY
 from bench.results.ownership import owned
 from bench.results.run import CLIENTS_FOLDER, RUN_FILE, STATE_FILE
 
-TEMPORARY = ".*.tmp"
-"""Files on their way to their names; see :func:`bench.results.atomic.replacing`."""
 TRACEBACK_FILE = "traceback.txt"
 
 

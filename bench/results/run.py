@@ -101,7 +101,7 @@ class Run:
 
     def write(self) -> None:
         """Replaces ``run.json`` in one step."""
-        from bench.results.atomic import write_json
+        from bench.atomic import write_json
 
         write_json(self.folder / RUN_FILE, self.document())
 

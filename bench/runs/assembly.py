@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.atomic import replacing
 from bench.errors import ResultsError
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.federation.partitions import Partition, partition
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
-from bench.results.atomic import replacing
 from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
 from bench.training.tasks import task_for

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic import replacing
 from bench.errors import ResultsError
-from bench.results.atomic import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.atomic import write_text
 from bench.errors import BenchError, ResultsError, UsageError
 from bench.locations import cache_folder
-from bench.results.atomic import write_text
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
 from bench.runs.material import Data, Material

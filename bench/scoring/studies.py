@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.atomic import write_bytes
 from bench.errors import NotComparable, ResultsError
 
 _PARTS = ("studies", "patients", "observations", "labels", "scores", "members")
@@ -55,13 +55,7 @@ class StudyScores:
             members=np.array(self.members, dtype=np.str_),
         )
         data = buffer.getvalue()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        write_bytes(path, data)
         return hashlib.sha256(data).hexdigest()
 
     @staticmethod

@@ -27,10 +27,10 @@ from typing import Any
 
 import psutil
 
+from bench.atomic import write_text
 from bench.environment import git_state, machine, versions
 from bench.report.render import show
 from bench.report.table import Column, Table, decimals
-from bench.results.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = ".*.tmp"
+"""What :func:`replacing` calls files on their way to their names: a killed process leaves some."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
