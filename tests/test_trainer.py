@@ -13,6 +13,7 @@ from bench.randomness import generator
 from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
 from bench.training.device import Precision
+from bench.training.images import passes
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 
@@ -331,3 +332,34 @@ def test_digits_train():
     scores = trainer.predict(images)
     assert scores.shape == (40, 10)
     assert (scores.argmax(1) == digits).all()
+
+
+def test_steps_go_on_through_successive_passes():
+    """23 images by 5 are 5 batches, the last of 3: 7 steps are one pass and two batches of 5."""
+    both, first = make(), make()
+    result = run(both, epochs=9, steps=7)
+    assert (result.steps, result.examples) == (7, 23 + 10)
+    assert float(both.flat.counters_flat[0]) == 7
+    run(first, epochs=1)
+    whole = make()
+    two = run(whole, epochs=2)
+    assert two.loss != result.loss
+    assert not torch.equal(both.flat.parameters_flat, whole.flat.parameters_flat)
+    assert not torch.equal(both.flat.parameters_flat, first.flat.parameters_flat)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_as_many_steps_as_some_epochs_have_are_those_epochs(epochs):
+    by_epochs, by_steps = make(augment="flip+shift"), make(augment="flip+shift")
+    a, b = run(by_epochs, epochs=epochs), run(by_steps, epochs=1, steps=5 * epochs)
+    assert (a.steps, a.examples, a.loss) == (b.steps, b.examples, b.loss)
+    assert torch.equal(by_epochs.flat.parameters_flat, by_steps.flat.parameters_flat)
+    assert torch.equal(by_epochs.flat.buffers_flat, by_steps.flat.buffers_flat)
+
+
+@pytest.mark.parametrize(
+    ("batches", "epochs", "steps", "expected"),
+    [(5, 2, None, [5, 5]), (5, 1, 7, [5, 2]), (5, 1, 5, [5]), (5, 1, 3, [3]), (0, 4, 3, [])],
+)
+def test_passes(batches, epochs, steps, expected):
+    assert passes(batches, epochs=epochs, steps=steps) == expected

@@ -114,6 +114,20 @@ def batch_bounds(examples: int, batch_size: int | None) -> list[tuple[int, int]]
     return list(zip(starts, [*starts[1:], examples], strict=True))
 
 
+def passes(batches: int, *, epochs: int, steps: int | None = None) -> list[int]:
+    """How many of its ``batches`` each pass over a client's images takes, in order.
+
+    ``steps``, where given, takes the place of ``epochs``: passes follow each other until there are
+    so many batches, and the last may break off. Without images there is no pass.
+    """
+    if batches == 0:
+        return []
+    if steps is None:
+        return [batches] * epochs
+    whole, rest = divmod(steps, batches)
+    return [batches] * whole + [rest] * (rest > 0)
+
+
 def batches(
     store: ImageStore,
     rows: Tensor,

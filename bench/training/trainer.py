@@ -23,7 +23,7 @@ from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
 from bench.training.device import Precision
-from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches
+from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
 from bench.training.optimizers import optimizer_for, reset, restore
 from bench.training.step import Hook, step_for
 from bench.training.tasks import Task
@@ -104,10 +104,14 @@ class Trainer:
         seed_address: tuple[int, int, int],
         optimizer_state: dict[str, Tensor] | None = None,
         hook: Hook | None = None,
+        steps: int | None = None,
     ) -> LocalResult:
         """``epochs`` passes over the images ``rows``, from the parameters as they stand.
 
-        ``seed_address`` is (seed, round, client). The order of each epoch is a permutation drawn
+        ``steps``, where given, takes the place of ``epochs``: so many updates, on the batches of
+        as many passes as they need, of which the last may break off.
+
+        ``seed_address`` is (seed, round, client). The order of each pass is a permutation drawn
         from ``address(seed, "batches", round, client)``; the last partial batch is kept, and a last
         batch of one image joins the one before it (``batch_bounds``). ``optimizer_state`` None
         starts the optimiser afresh.
@@ -125,21 +129,22 @@ class Trainer:
         order, shuffle = _generators(seed_address)
         bounds = batch_bounds(len(rows), batch_size)
         total = torch.zeros((), device=self.flat.device)
+        examples = made = 0
         try:
-            for _ in range(epochs):
+            for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
                 epoch = torch.from_numpy(order.permutation(rows))
                 given = augment.draw(self._augment, len(rows), self.images.side, shuffle)
-                self._epoch(epoch, bounds, given, hook, total)
+                self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
+                examples += bounds[batches_of_pass - 1][1]
+                made += batches_of_pass
         except ValueError as error:
             raise _single_value(error, seed_address) from error
-        steps = epochs * len(bounds)
         if not self._frozen:
-            self.flat.count_steps(steps)
-        examples = epochs * len(rows)
+            self.flat.count_steps(made)
         loss = self._checked(total, seed_address) / max(examples, 1)
         return LocalResult(
             examples=examples,
-            steps=steps,
+            steps=made,
             loss=loss,
             seconds=time.perf_counter() - started,
             optimizer_state=self.optimizer.state,
