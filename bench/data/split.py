@@ -103,3 +103,5 @@ class Tree:
     """Phantom only: per observation, the AUROC an ideal observer reaches on ``valid``."""
     warnings: tuple[str, ...] = ()
     """What the reader noticed and let pass, such as missing label columns; one sentence each."""
+    sites: Mapping[str, Tree] = field(default_factory=dict)
+    """The trees it was joined from, by site; empty for a tree of its own. See ``joining``."""
