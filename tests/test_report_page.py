@@ -14,10 +14,11 @@ import pytest
 
 from bench.observations import COMPETITION
 from bench.report.page import report_page
-from bench.report.provenance import provenance_tables, settings_tables, value_text
+from bench.report.provenance import provenance_tables, settings_tables
 from bench.report.run_tables import condition_table, cost_table, summary_table
 from bench.report.table import Column, Table
 from bench.report.units import byte_size, duration
+from bench.report.values import setting_text, short_setting, value_text
 from bench.results.run import Run
 from tests.runs_on_disk import SCENARIO, some_rounds, some_scores, write_run
 from tests.test_roc import a_run
@@ -230,13 +231,26 @@ def test_nobodys_folders_are_in_the_page(runs: list[Run], tmp_path: Path) -> Non
         ({"Edema": "u-ones", "Fracture": "u-zeros"}, "Edema: u-ones, Fracture: u-zeros"),
         (["a", "b"], "a, b"),
         ([], "none"),
-        (None, "all"),
         (False, "no"),
         (1e-4, "0.0001"),
     ],
 )
 def test_values_in_words(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_none_is_the_word_that_a_suite_has_for_it() -> None:
+    assert setting_text("batch_size", None) == "all"
+    assert setting_text("stop_at", None) == "never"
+
+
+def test_values_in_few_words() -> None:
+    assert short_setting("label_policy", {"Edema": "u-ones", "Fracture": "u-zeros"}) == (
+        "per observation"
+    )
+    assert short_setting("observations", ["a", "b", "c", "d"]) == "4 of them"
+    assert short_setting("observations", ["a", "b", "c"]) == "a, b, c"
+    assert short_setting("stop_at", None) == "never"
 
 
 def test_times_and_sizes_in_words() -> None:

@@ -17,6 +17,7 @@ from bench.cli.options import (
     ResultsOption,
     SelectOption,
     SetOption,
+    SuiteArgument,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def plan(
-    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    suite: SuiteArgument,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     overrides: SetOption = None,
@@ -39,7 +40,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show every scenario with its values, their origin, its state and an estimate of its cost."""
-    from bench.report.render import emit, render_many
+    from bench.report.render import show
     from bench.runs.executor import Options, look_ahead
 
     ahead = look_ahead(
@@ -54,13 +55,14 @@ def plan(
     tables = [scenario_table(ahead.suite, ahead.items, ahead.notes)]
     if origins:
         tables += [origin_table(item) for item in ahead.items]
-    emit(render_many(tables, "json" if as_json else form.value), output)
+    show(tables, "json" if as_json else form.value, output)
 
 
 def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:
     """One row a scenario: the values that vary, its state and its cost."""
     from bench.report.table import Column, Table
     from bench.report.units import duration
+    from bench.report.values import short_setting
     from bench.runs.plan import total_rounds
 
     rows: list[dict[str, Any]] = []
@@ -81,7 +83,7 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
         )
     varying = _varying([row["values"] for row in rows])
     for row in rows:
-        row |= {f"value:{key}": _short(row["values"][key]) for key in varying}
+        row |= {f"value:{key}": short_setting(key, row["values"][key]) for key in varying}
     columns = (
         Column(key="scenario", title="Scenario"),
         *(Column(key=f"value:{key}", title=key) for key in varying),
@@ -104,9 +106,14 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
 def origin_table(item: Item) -> Table:
     """Every value of one scenario and where it came from."""
     from bench.report.table import Column, Table
+    from bench.report.values import short_setting
 
     rows = tuple(
-        {"key": key, "value": _short(value), "origin": item.planned.origin.get(key, "default")}
+        {
+            "key": key,
+            "value": short_setting(key, value),
+            "origin": item.planned.origin.get(key, "default"),
+        }
         for key, value in item.planned.scenario.row().items()
     )
     columns = (
@@ -122,16 +129,3 @@ def _varying(values: list[dict[str, Any]]) -> list[str]:
     if not values:
         return []
     return [key for key in values[0] if any(v[key] != values[0][key] for v in values)]
-
-
-def _short(value: Any) -> str:
-    """A value as a cell: ``dirichlet(alpha=0.3)``; a mapping with one value throughout is that."""
-    if isinstance(value, dict):
-        if "name" in value:
-            inner = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
-            return f"{value['name']}({inner})" if inner else str(value["name"])
-        distinct = set(value.values())
-        return str(distinct.pop()) if len(distinct) == 1 else "per observation"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) if len(value) < 4 else f"{len(value)} of them"
-    return "all" if value is None else str(value)

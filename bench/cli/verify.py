@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption
+from bench.cli.options import DeviceOption, Format, FormatOption, JsonOption, OutputOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def verify(
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
@@ -27,7 +27,7 @@ def verify(
 
     Exits with 1 where one does not.
     """
-    from bench.report.render import emit, render_many
+    from bench.report.render import show
     from bench.training.device import device_name, prepare, resolve_device
     from bench.verify import verify as findings_on
 
@@ -35,7 +35,7 @@ def verify(
     prepare(chosen)
     findings = list(findings_on(chosen))
     table = verification_table(findings, device_name(chosen) or chosen.type)
-    emit(render_many([table], "json" if as_json else form.value), output)
+    show(table, "json" if as_json else form.value, output)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from bench.comparison.gate_auroc import auroc_gates
 from bench.comparison.gate_bits import bit_gate, machine_differences
 from bench.comparison.gate_throughput import throughput_gate
 from bench.comparison.verdicts import CANNOT_TELL, Finding, exit_code
+from bench.report.values import setting_text
 from bench.results.ownership import actual_status
 from bench.results.run import RUN_FILE, Run, find_runs
 from bench.suites.gates import Gates
@@ -124,13 +125,13 @@ def scenario_differences(run: Run, reference: Run) -> list[str]:
     if run.hash == reference.hash:
         return []
     differ = [
-        f"{key} is {_short(now)}, was {_short(before)}"
+        f"{key} is {_cut(setting_text(key, now))}, was {_cut(setting_text(key, before))}"
         for key, before, now in _pairs(reference.scenario, run.scenario)
         if before != now
     ]
-    digests = [side.data.get("digest") for side in (reference, run)]
-    if digests[0] != digests[1]:
-        differ.append(f"the data is other data ({_short(digests[1])}, was {_short(digests[0])})")
+    before, now = (str(side.data.get("digest")) for side in (reference, run))
+    if before != now:
+        differ.append(f"the data is other data ({_cut(now)}, was {_cut(before)})")
     if run.semantics != reference.semantics:
         differ.append(f"semantics is {run.semantics}, was {reference.semantics}")
     return differ or [f"the identity is {run.hash}, was {reference.hash}"]
@@ -140,12 +141,8 @@ def _pairs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str,
     return [(key, before.get(key), now.get(key)) for key in dict.fromkeys([*before, *now])]
 
 
-def _short(value: Any) -> str:
-    """A value as a word or two: digests and long texts are cut."""
-    if isinstance(value, Mapping) and "name" in value:
-        inner = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
-        value = f"{value['name']}({inner})" if inner else value["name"]
-    text = str(value)
+def _cut(text: str) -> str:
+    """Digests and long texts are shortened."""
     return text if len(text) <= 40 else text[:12] + "…"
 
 

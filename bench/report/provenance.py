@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.table import Column, Table
+from bench.report.values import setting_text
 from bench.results.run import Run
 
 DIGITS = 16
@@ -17,32 +18,16 @@ def settings_tables(runs: Sequence[Run]) -> list[Table]:
     return _parted(
         "Settings",
         runs,
-        [{key.replace("_", " "): value_text(v) for key, v in r.scenario.items()} for r in runs],
+        [
+            {key.replace("_", " "): setting_text(key, v) for key, v in r.scenario.items()}
+            for r in runs
+        ],
     )
 
 
 def provenance_tables(runs: Sequence[Run]) -> list[Table]:
     """Source, versions, machine and data: what the runs have in common, and what not."""
     return _parted("Provenance", runs, [_provenance(run) for run in runs])
-
-
-def value_text(value: Any) -> str:
-    """A setting in words: ``dirichlet(alpha=0.3)``; a mapping with one value throughout is that."""
-    if value is None:
-        return "all"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        if "name" in value:
-            inner = ", ".join(f"{k}={value_text(v)}" for k, v in value.items() if k != "name")
-            return f"{value['name']}({inner})" if inner else str(value["name"])
-        distinct = dict.fromkeys(map(str, value.values()))
-        if len(distinct) == 1:
-            return next(iter(distinct))
-        return ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(value_text, value)) or "none"
-    return str(value)
 
 
 def _parted(title: str, runs: Sequence[Run], parts: Sequence[Mapping[str, str]]) -> list[Table]:

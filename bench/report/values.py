@@ -1,0 +1,61 @@
+"""Settings of a scenario in words, for tables and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FEW = 3
+"""Elements of a list that a narrow cell names; of more it says how many there are."""
+
+
+def setting_text(key: str, value: Any) -> str:
+    """The value of a scenario's key, as :meth:`Scenario.row` has it, in words.
+
+    ``dirichlet(alpha=0.3)``; a mapping with one value throughout is that; None is the word that a
+    suite has for it under that key, such as ``all`` or ``never``.
+    """
+    return _word_for_none(key) if value is None else value_text(value)
+
+
+def short_setting(key: str, value: Any) -> str:
+    """The same for a narrow cell: long lists are counted, and mixed mappings only named so."""
+    if isinstance(value, Mapping) and "name" not in value and len(_distinct(value)) > 1:
+        return "per observation"
+    if isinstance(value, list | tuple) and len(value) > FEW:
+        return f"{len(value)} of them"
+    return setting_text(key, value)
+
+
+def value_text(value: Any) -> str:
+    """A value in words, whatever key it stands under."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        if "name" in value:
+            inner = ", ".join(f"{k}={value_text(v)}" for k, v in value.items() if k != "name")
+            return f"{value['name']}({inner})" if inner else str(value["name"])
+        distinct = _distinct(value)
+        if len(distinct) == 1:
+            return distinct[0]
+        return ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(value_text, value)) or "none"
+    return str(value)
+
+
+def _distinct(value: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(map(str, value.values())))
+
+
+def _word_for_none(key: str) -> str:
+    from bench.suites.fields import FIELDS
+    from bench.suites.kinds import Constant, Either
+
+    kind = FIELDS[key].kind if key in FIELDS else None
+    for one in kind.kinds if isinstance(kind, Either) else ():
+        if isinstance(one, Constant) and one.value is None:
+            return one.word
+    return value_text(None)
