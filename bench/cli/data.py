@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, QuietOption
+from bench.cli.options import (
+    Format,
+    FormatOption,
+    JsonOption,
+    Level,
+    OutputOption,
+    QuietOption,
+    TreeArgument,
+)
 from bench.cli.run import OnBadImage
 
 if TYPE_CHECKING:
@@ -24,23 +31,9 @@ data = typer.Typer(
 app.add_typer(data, name="data")
 
 
-class Level(StrEnum):
-    """What the label tables count."""
-
-    study = "study"
-    image = "image"
-
-
 @data.command()
 def info(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]",
-            help="A CheXpert tree; else $CHEXPERT_ROOT, else the embedded phantom.",
-            show_default=False,
-        ),
-    ] = None,
+    folder: TreeArgument = None,
     level: Annotated[Level, typer.Option(help="What the label tables count.")] = Level.study,
     images: Annotated[
         bool,
@@ -70,14 +63,7 @@ def info(
 
 @data.command()
 def pack(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]",
-            help="A CheXpert tree; else $CHEXPERT_ROOT, else the embedded phantom.",
-            show_default=False,
-        ),
-    ] = None,
+    folder: TreeArgument = None,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Height and width in pixels.")] = 320,
     split: Annotated[
         list[str] | None,

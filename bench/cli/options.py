@@ -20,6 +20,25 @@ class Format(StrEnum):
     html = "html"
 
 
+class Level(StrEnum):
+    """What is counted or scored: studies, or each image."""
+
+    study = "study"
+    image = "image"
+
+
+SuiteArgument = Annotated[
+    str, typer.Argument(help="A suite file, or the name of a shipped suite.", show_default=False)
+]
+TreeArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DIR]",
+        help="A CheXpert tree; else $CHEXPERT_ROOT, else the embedded phantom.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 FormatOption = Annotated[
     Format, typer.Option("--format", "-f", help="How the table is written.", case_sensitive=False)
 ]

@@ -16,6 +16,7 @@ from bench.cli.options import (
     OutputOption,
     SelectOption,
     SetOption,
+    SuiteArgument,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NAMED_SCENARIOS = 5
 
 @app.command()
 def partition(
-    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    suite: SuiteArgument,
     data: DataOption = None,
     overrides: SetOption = None,
     select: SelectOption = None,

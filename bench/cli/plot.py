@@ -53,9 +53,10 @@ def roc(
     folder; several runs get a figure a condition. Prints the files written.
     """
     from bench.report.roc import draw, folder_of, overlaid, panels_of, undrawn
+    from bench.results.run import some_runs
 
     formats = _formats(form)
-    scored = _scored(_found(runs), split.value)
+    scored = _scored(some_runs(runs), split.value)
     published = [_published(run, split.value, against) for run in scored]
     if len(scored) == 1:
         only = scored[0]
@@ -80,10 +81,11 @@ def curves(
     """Draw loss and AUROC by round, a figure a suite. Prints the files written."""
     from bench.report.curves import STEM, draw_curves
     from bench.report.roc import file_name
+    from bench.results.run import some_runs
 
     formats = _formats(form)
     suites: dict[str, list[Run]] = {}
-    for run in _found(runs):
+    for run in some_runs(runs):
         suites.setdefault(run.suite, []).append(run)
     files: list[Path] = []
     for suite, own in suites.items():
@@ -100,22 +102,6 @@ def _formats(text: str) -> tuple[str, ...]:
     from bench.report.figures import check_formats
 
     return check_formats([name.strip() for name in text.split(",") if name.strip()])
-
-
-def _found(paths: list[Path]) -> list[Run]:
-    """Every run named or lying below a folder named."""
-    from bench.errors import ResultsError
-    from bench.results.run import RUN_FILE, find_runs
-
-    found = find_runs(paths)
-    if not found:
-        raise ResultsError(
-            "there is no run here",
-            where=", ".join(map(str, paths)),
-            expected=f"a folder with {RUN_FILE}, or folders with it below",
-            mend="name a folder that `bench run` wrote, such as results/fedavg",
-        )
-    return found
 
 
 def _scored(runs: list[Run], split: str) -> list[Run]:

@@ -39,11 +39,9 @@ def report(
     from bench.comparison.captions import NONE, captions
     from bench.report.page import report_page
     from bench.report.render import emit
-    from bench.results.run import find_runs
+    from bench.results.run import some_runs
 
-    paths = runs or [Path("results")]
-    found = find_runs(paths)
-    _check_some(found, paths)
+    found = some_runs(runs or [Path("results")])
     tables, notes = _comparisons(found, against)
     page = report_page(
         found,
@@ -54,19 +52,6 @@ def report(
     )
     emit(page, output)
     typer.echo(output)
-
-
-def _check_some(runs: list[Run], paths: list[Path]) -> None:
-    from bench.errors import ResultsError
-    from bench.results.run import RUN_FILE
-
-    if not runs:
-        raise ResultsError(
-            "there is no run here",
-            where=", ".join(map(str, paths)),
-            expected=f"a folder with {RUN_FILE}, or folders with it below",
-            mend="name a folder that `bench run` wrote, such as results/fedavg",
-        )
 
 
 def _title(runs: list[Run]) -> str:

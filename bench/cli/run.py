@@ -11,11 +11,13 @@ import typer
 from bench.cli.app import app
 from bench.cli.options import (
     DataOption,
+    DeviceOption,
     JsonOption,
     QuietOption,
     ResultsOption,
     SelectOption,
     SetOption,
+    SuiteArgument,
 )
 
 
@@ -28,12 +30,12 @@ class OnBadImage(StrEnum):
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")],
+    suite: SuiteArgument,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     overrides: SetOption = None,
     select: SelectOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished scenarios again.")] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first scenario that fails.")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, QuietOption
+from bench.cli.options import (
+    Format,
+    FormatOption,
+    JsonOption,
+    Level,
+    OutputOption,
+    QuietOption,
+)
 
 if TYPE_CHECKING:
     from bench.report.references import Reference
@@ -41,13 +48,6 @@ class Uncertain(StrEnum):
     ignore = "ignore"
     zeros = "zeros"
     ones = "ones"
-
-
-class Level(StrEnum):
-    """What is scored."""
-
-    study = "study"
-    image = "image"
 
 
 @app.command()

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, QuietOption
+from bench.cli.options import (
+    DeviceOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+)
 
 if TYPE_CHECKING:
     from bench.throughput.request import Request
@@ -31,7 +38,7 @@ def throughput(
     precision: Annotated[
         list[str] | None, typer.Option(help="auto, fp32, bf16, or several by commas.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     clients: Annotated[
         int, typer.Option(help="Clients of the federated round; 0 leaves it out.")
     ] = 5,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ STATE_FILE = "state.safetensors"
 CLIENTS_FOLDER = "clients"
 ROC_FOLDER = "roc"
 
+DEPTHS = ("*/", "*/*/")
+"""Where runs lie below a folder that is named: that of a suite, or that of all suites."""
 STATUSES = ("running", "interrupted", "failed", "done")
 
 
@@ -194,7 +196,7 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
 
     Raises UsageError where a path does not exist and ResultsError where a run cannot be read.
     """
-    folders: dict[Path, None] = {}
+    folders: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
             raise UsageError(
@@ -204,9 +206,20 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
             )
         if path.name == RUN_FILE:
             path = path.parent
-        if (path / RUN_FILE).is_file():
-            folders[path] = None
-            continue
-        for file in sorted(path.glob("*/" + RUN_FILE)) + sorted(path.glob("*/*/" + RUN_FILE)):
-            folders[file.parent] = None
-    return [load_run(folder) for folder in folders]
+        below = [file.parent for depth in DEPTHS for file in sorted(path.glob(depth + RUN_FILE))]
+        for folder in [path] if (path / RUN_FILE).is_file() else below:
+            folders.setdefault(folder.resolve(), folder)
+    return [load_run(folder) for folder in folders.values()]
+
+
+def some_runs(paths: Sequence[Path]) -> list[Run]:
+    """As :func:`find_runs`; raises ResultsError where there is not one run."""
+    found = find_runs(paths)
+    if not found:
+        raise ResultsError(
+            "there is no run here",
+            where=", ".join(map(str, paths)),
+            expected=f"a folder with {RUN_FILE}, or folders with it below",
+            mend="name a folder that `bench run` wrote, such as results/fedavg",
+        )
+    return found
