@@ -46,13 +46,15 @@ class SGD:
         self._momentum = momentum
         self._nesterov = nesterov
         self._weight_decay = weight_decay
+        self.plain = not momentum and not weight_decay
+        """Whether a step is w ← w - lr·g and nothing else."""
         self.state: dict[str, Tensor] = {}
         if momentum:
             self.state["momentum"] = torch.zeros_like(like)
 
     def step(self, parameters: Tensor, gradients: Tensor) -> None:
         """w ← w - lr·v, v ← momentum·v + g + weight_decay·w (Nesterov: g + momentum·v)."""
-        if not self._momentum and not self._weight_decay:
+        if self.plain:
             parameters.add_(gradients, alpha=-self.lr)
             return
         torch._fused_sgd_(
@@ -113,6 +115,11 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+
+
+def is_plain_sgd(optimizer: Optimizer) -> bool:
+    """Whether a step is w ← w - lr·g and nothing else."""
+    return isinstance(optimizer, SGD) and optimizer.plain
 
 
 def optimizer_for(choice: Choice, like: Tensor) -> Optimizer:

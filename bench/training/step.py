@@ -46,6 +46,10 @@ def step_for(flat: FlatModel, task: Task, optimizer: Optimizer, precision: Preci
 
     What a step is chosen by is the network's structure, never its name.
     """
+    from bench.training.dense import DenseStep, chain
+
+    if precision.autocast is None and chain(flat.module) is not None:
+        return DenseStep(flat, task, optimizer)
     return AutogradStep(flat, task, optimizer, precision.autocast)
 
 

@@ -44,6 +44,8 @@ SELF_TRAINED = "u-selftrained"
 CLASS_UNCERTAIN, CLASS_NEGATIVE, CLASS_POSITIVE = 0, 1, 2
 """The order of the three outputs of an observation under ``u-multiclass``."""
 DIGITS = 10
+MEAN, NOTHING = 1, -100
+"""How ATen numbers the reduction to a mean, and the target it leaves out: none of the digits."""
 
 
 class Task(Protocol):
@@ -62,6 +64,10 @@ class Task(Protocol):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The scalar training loss in fp32."""
+        ...
+
+    def differentiate(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient by (n, outputs) fp32 ``logits``, without recording either."""
         ...
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -95,6 +101,19 @@ class DigitTask:
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(n, 10) and (n,) → mean cross-entropy."""
         return F.cross_entropy(logits.float(), targets)
+
+    def differentiate(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernels that autograd would call, and so its bits."""
+        aten = torch.ops.aten
+        logarithms = torch.log_softmax(logits, 1)
+        loss, weight = aten.nll_loss_forward.default(logarithms, targets, None, MEAN, NOTHING)
+        by_logarithms = aten.nll_loss_backward.default(
+            torch.ones_like(loss), logarithms, targets, None, MEAN, NOTHING, weight
+        )
+        by_logits = aten._log_softmax_backward_data.default(
+            by_logarithms, logarithms, 1, torch.float32
+        )
+        return loss, by_logits
 
     def scores(self, logits: Tensor) -> Tensor:
         """(n, 10) → (n, 10) probabilities."""
@@ -169,6 +188,14 @@ class ObservationTask:
         triples = logits.index_select(1, multi_logits).view(-1, 3)
         total = total + F.cross_entropy(triples, classes, reduction="sum")
         return total / (count + classes.numel())
+
+    def differentiate(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """By autograd over the logits alone: the policies make many losses."""
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            loss = self.loss(leaf, targets)
+            (gradient,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), gradient
 
     def scores(self, logits: Tensor) -> Tensor:
         """(n, outputs) → (n, o) probabilities.
