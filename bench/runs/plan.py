@@ -11,6 +11,7 @@ from bench.errors import ResultsError
 from bench.federation.sampling import sample_size
 from bench.results.ownership import actual_status
 from bench.results.run import RUN_FILE, Run, load_run
+from bench.suites.policies import trains_twice
 from bench.suites.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_folder(results: Path, suite: str, planned: Planned, digest: str) -> Path
 
 def phases(scenario: Scenario) -> int:
     """Trainings a scenario consists of: two where any observation is self-trained, else one."""
-    return 2 if any(policy == "u-selftrained" for _, policy in scenario.label_policy) else 1
+    return 2 if trains_twice(scenario.label_policy) else 1
 
 
 def total_rounds(scenario: Scenario) -> int:

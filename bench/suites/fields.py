@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from bench.errors import did_you_mean
 from bench.observations import COMPETITION, OBSERVATIONS
-from bench.suites.catalog import LABEL_POLICIES
 from bench.suites.kinds import Constant, Either, Flag, Kind, Mismatch, Number, Text, Word
+from bench.suites.policies import LabelPolicies, unknown_observation
 from bench.suites.scenario import FAMILIES, Scenario
 from bench.suites.wording import enumerated, shown
-
-OTHERS = "others"
-"""In a mapping of label policies: the policy of every observation that is not named."""
-
-Policies = tuple[tuple[str, str], ...]
-"""(observation or ``others``, policy), as written."""
 
 
 @runtime_checkable
@@ -49,7 +42,7 @@ class ObservationNames:
             raise Mismatch(expected=self.words(), found=shown(value), mend=mend)
         for index, name in enumerate(value):
             if name not in OBSERVATIONS:
-                raise _unknown_observation(name, index)
+                raise unknown_observation(name, index)
             if name in value[:index]:
                 raise Mismatch(what=f"'{name}' is listed twice", path=(index,))
         return in_order(value)
@@ -66,84 +59,6 @@ class ObservationNames:
 def in_order(names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     """The names in the order of ``train.csv``."""
     return tuple(name for name in OBSERVATIONS if name in names)
-
-
-def _unknown_observation(name: Any, part: str | int, *, on_key: bool = False) -> Mismatch:
-    return Mismatch(
-        what=f"unknown observation {shown(name)}",
-        expected=enumerated(OBSERVATIONS),
-        mend=did_you_mean(name, OBSERVATIONS) if isinstance(name, str) else None,
-        path=(part,),
-        on_key=on_key,
-    )
-
-
-_POLICY = Word(tuple(LABEL_POLICIES))
-
-
-@dataclass(frozen=True, slots=True)
-class LabelPolicies:
-    """One policy, or a mapping from observations (and ``others``) to policies."""
-
-    def read(self, value: Any) -> Policies:
-        """Pairs as written, sorted; one policy is that of ``others``. Raises Mismatch."""
-        if not isinstance(value, dict):
-            if isinstance(value, str):
-                return ((OTHERS, _POLICY.read(value)),)
-            raise Mismatch(expected=self.words(), found=shown(value))
-        if not value:
-            raise Mismatch(expected=self.words(), found="a mapping with nothing in it")
-        pairs = []
-        for name, policy in value.items():
-            if name != OTHERS and name not in OBSERVATIONS:
-                raise _unknown_observation(name, name, on_key=True)
-            try:
-                pairs.append((name, _POLICY.read(policy)))
-            except Mismatch as bad:
-                raise bad.under(name) from None
-        return tuple(sorted(pairs))
-
-    def words(self) -> str:
-        return f"{_POLICY.words()}; or a mapping from observations to these"
-
-    def schema(self) -> dict[str, Any]:
-        mapping = {
-            "type": "object",
-            "properties": self.parts(),
-            "additionalProperties": False,
-            "minProperties": 1,
-        }
-        return {"anyOf": [_POLICY.schema(), mapping]}
-
-    def parts(self) -> dict[str, dict[str, Any]]:
-        return {name: _POLICY.schema() for name in (*OBSERVATIONS, OTHERS)}
-
-    def patched(self, value: Any, part: str, new: Any) -> Any:
-        whole = value if isinstance(value, dict) else {OTHERS: value}
-        return {**whole, part: new}
-
-
-@cache
-def resolve_policies(written: Policies, observations: tuple[str, ...]) -> Policies:
-    """(observation, policy) for every observation trained on; raises Mismatch."""
-    given = dict(written)
-    for name in given:
-        if name != OTHERS and name not in observations:
-            raise Mismatch(
-                what=f"a label policy for '{name}', which is not trained on",
-                expected=f"observations among {enumerated(observations)}",
-                mend="leave it out, or add it to 'observations'",
-                path=(name,),
-                on_key=True,
-            )
-    missing = [name for name in observations if name not in given and OTHERS not in given]
-    if missing:
-        raise Mismatch(
-            what=f"no label policy for {enumerated(missing).replace(' or ', ' and ')}",
-            expected="one for every observation that is trained on",
-            mend=f"name them, or add '{OTHERS}: u-ones'",
-        )
-    return tuple((name, given.get(name) or given[OTHERS]) for name in observations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +94,8 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     "label_policy": (
         LabelPolicies(),
         "What an uncertain label is taken for: one policy, or a mapping from observations "
-        "(and others, for the rest) to policies.",
+        "(and others, for the rest) to policies. A list has one of these for each client; "
+        "{sites: …} is a mapping from the sites of a natural partition (and others) to these.",
     ),
     "backbone": (
         Text("the name of a timm model, '2nn' or 'mcmahan-cnn'", r"[A-Za-z0-9][A-Za-z0-9_.\-/:]*"),

@@ -7,8 +7,17 @@ from typing import Any
 
 from bench.suites.choice import Choice
 from bench.suites.family import Family
-from bench.suites.fields import OTHERS, LabelPolicies, canonical, find
+from bench.suites.fields import canonical, find
 from bench.suites.kinds import Mismatch
+from bench.suites.policies import (
+    OTHERS,
+    LabelPolicies,
+    LabelPolicy,
+    PerClient,
+    PerSite,
+    Policies,
+    policy_sets,
+)
 
 Test = Callable[[Any], bool]
 """From a key's canonical value to whether it is what is looked for."""
@@ -67,13 +76,30 @@ def _first_read(parameters: list[Any], part: str, raw: Any) -> Any:
 
 
 def _policies(kind: LabelPolicies, wanted: Any) -> Test:
-    if not isinstance(wanted, dict):
-        ((_, policy),) = kind.read(wanted)
-        return lambda found: bool(found) and all(p == policy for _, p in found)
-    named = dict(kind.read(wanted))
+    """What is wanted of everybody has to hold for each client; a list, or a mapping from sites,
+    asks for clients that each have their own."""
+    read = kind.read(wanted)
 
-    def test(found: tuple[tuple[str, str], ...]) -> bool:
-        have = dict(found)
-        return all(have.get(n, have.get(OTHERS)) == policy for n, policy in named.items())
+    def test(found: LabelPolicy) -> bool:
+        have = policy_sets(found)
+        if isinstance(read, PerClient):
+            alike = isinstance(found, PerClient) and len(have) == len(read.entries)
+            return alike and all(map(_holds, read.entries, have))
+        if isinstance(read, PerSite):
+            own = dict(found.entries) if isinstance(found, PerSite) else {}
+            return all(site in own and _holds(one, own[site]) for site, one in read.entries)
+        return all(_holds(read, one) for one in have)
 
     return test
+
+
+def _holds(wanted: Policies, found: Policies) -> bool:
+    """Whether every observation has the policy that it is named with, or that of the others."""
+    named = dict(wanted)
+    given = [n for n in named if n != OTHERS]
+    have = dict(found)
+    return (
+        bool(have)
+        and all(have.get(name, have.get(OTHERS)) == named[name] for name in given)
+        and all(p == named[OTHERS] for n, p in found if OTHERS in named and n not in given)
+    )

@@ -17,6 +17,7 @@ from typing import Any
 from bench.observations import COMPETITION, OBSERVATIONS
 from bench.suites.choice import Choice
 from bench.suites.fields import FIELDS, in_order
+from bench.suites.policies import LabelPolicy, PerClient, PerSite, policy_sets
 from bench.suites.scenario import FAMILIES, Scenario
 
 LONGEST = 80
@@ -172,7 +173,9 @@ def _scalar(value: Any) -> str:
     return str(value)
 
 
-def _policies(value: tuple[tuple[str, str], ...]) -> str:
+def _policies(value: LabelPolicy) -> str:
+    if isinstance(value, PerClient | PerSite):
+        return "+".join(map(_policies, dict.fromkeys(policy_sets(value))))
     distinct = {policy for _, policy in value}
     return distinct.pop() if len(distinct) == 1 else "per-observation" if distinct else ""
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.suites.fields import resolve_policies
 from bench.suites.kinds import Mismatch
+from bench.suites.policies import resolve_policies, settle_policies, trains_twice
 from bench.suites.scenario import FAMILIES, Scenario
 
 Values = dict[str, Any]
@@ -44,6 +44,10 @@ def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
         found = rule(settled)
         settled |= {key: value for key, (value, _) in found.items()}
         fixed |= found
+    try:
+        settled["label_policy"] = settle_policies(settled["label_policy"], settled)
+    except Mismatch as bad:
+        raise bad.under("label_policy") from None
     _check_partition(settled)
     _check_optimizer(settled)
     _check_stop(settled)
@@ -175,8 +179,7 @@ def _check_optimizer(values: Values) -> None:
 
 
 def _check_stop(values: Values) -> None:
-    trained_twice = any(policy == "u-selftrained" for _, policy in values["label_policy"])
-    if values["stop_at"] is not None and trained_twice:
+    if values["stop_at"] is not None and trains_twice(values["label_policy"]):
         raise Mismatch(
             what="stop_at cannot be used with u-selftrained, which trains twice",
             expected="stop_at: never",

@@ -12,6 +12,7 @@ from typing import Any
 from bench.suites.catalog import OPTIMIZERS, PARTITIONS, STRATEGIES
 from bench.suites.choice import Choice
 from bench.suites.family import Family
+from bench.suites.policies import LabelPolicy, policy_from_row, policy_row
 
 SEMANTICS = 1
 """Raised when the same row would train differently; part of every scenario's identity."""
@@ -32,8 +33,8 @@ class Scenario:
     """``chexpert`` (a CheXpert tree) or ``mnist`` (idx files)."""
     observations: tuple[str, ...] = ()
     """The observations trained on, in ``train.csv`` order; empty for ``mnist``."""
-    label_policy: tuple[tuple[str, str], ...] = ()
-    """(observation, policy) for every observation trained on."""
+    label_policy: LabelPolicy = ()
+    """(observation, policy) for every observation trained on; or such pairs by client or site."""
     backbone: str = "densenet121"
     """Any timm model, or ``2nn`` and ``mcmahan-cnn``."""
     pretrained: bool | str = False
@@ -74,7 +75,7 @@ class Scenario:
             if isinstance(value, Choice):
                 value = value.row()
             elif f.name == "label_policy":
-                value = dict(value)
+                value = policy_row(value)
             elif isinstance(value, tuple):
                 value = list(value)
             row[f.name] = value
@@ -105,7 +106,7 @@ class Scenario:
                 pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in choice.items())
                 values[key] = Choice(name, tuple(sorted(pairs)))
         if "label_policy" in values:
-            values["label_policy"] = tuple(values["label_policy"].items())
+            values["label_policy"] = policy_from_row(values["label_policy"])
         if "observations" in values:
             values["observations"] = tuple(values["observations"])
         return Scenario(**values)
