@@ -94,6 +94,25 @@ STEADY = (90.0, 100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8)
 """Speeds of eight rounds, the first being slower, as it is."""
 
 
+def bare_run(folder: Path, **changes: Any) -> Run:
+    """A finished run's record as far as it must be filled in; nothing is written."""
+    run = Run(
+        folder=folder,
+        suite="s",
+        name="a",
+        hash="0" * 16,
+        semantics=1,
+        status="done",
+        owner={},
+        scenario=Scenario().row(),
+        origin={},
+        environment={},
+        git={},
+        data={"name": "phantom", "digest": "0" * 64, "synthetic": True},
+    )
+    return replace(run, **changes)
+
+
 def write_run(
     root: Path,
     *,

@@ -32,6 +32,7 @@ from bench.locations import shipped
 from bench.observations import COMPETITION, OBSERVATIONS
 from bench.report.baseline_table import baseline_table, list_table
 from bench.report.render import FORMATS, render
+from tests.processes import process
 from tests.shared_data import published
 
 Key = tuple[str, str, str, str]
@@ -711,33 +712,28 @@ def test_every_table_is_shown_in_every_format(format: str, baselines: list[Basel
         assert unescape(text).count(baseline.rows[0].method) >= 1 or format == "latex"
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60)
-
-
 def test_the_command_lists_and_shows(tmp_path: Path) -> None:
-    listed = json.loads(bench("baselines", "--json").stdout)
+    listed = json.loads(process("baselines", "--json").stdout)
     valid = next(row for row in listed["rows"] if row["id"] == "irvin2019-valid")
     assert (valid["split"], valid["level"], valid["n"]) == ("valid", "study", 200)
     assert valid["confidence"] == "cross-checked"
-    shown = json.loads(bench("baselines", "show", "paper:valid", "--json").stdout)
+    shown = json.loads(process("baselines", "show", "paper:valid", "--json").stdout)
     assert shown["citation"]["arxiv"] == "1901.07031v1"
     assert len(shown["rows"]) == 25
     assert shown["rows"][0]["AUROC"] == 0.818
     assert shown["rows"][0]["AUROC ci"] == [0.759, 0.877]
     target = tmp_path / "table.md"
-    done = bench("baselines", "show", "readme", "-f", "markdown", "--output", str(target))
+    done = process("baselines", "show", "readme", "-f", "markdown", "--output", str(target))
     assert (done.returncode, done.stdout) == (0, "")
     assert "| that model | Average | 0.86 |" in target.read_text()
 
 
 def test_the_command_explains_what_is_wrong(tmp_path: Path) -> None:
-    unknown = bench("baselines", "show", "leaderbord")
+    unknown = process("baselines", "show", "leaderbord")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "did you mean 'leaderboard'?" in unknown.stderr
     written(tmp_path, VALID.replace("0.900", "1.5"))
-    broken = bench("baselines", "--baselines", str(tmp_path))
+    broken = process("baselines", "--baselines", str(tmp_path))
     assert broken.returncode == 2
     assert "mine.yaml:22:16" in broken.stderr
     assert "Traceback" not in unknown.stderr + broken.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from bench.cli import main
 from bench.comparison.gates import find_reference, scenario_differences
 from bench.results.run import Run, load_run
 from bench.suites.choice import Choice
+from tests.processes import process
 from tests.runs_on_disk import (
     ELSEWHERE,
     SCENARIO,
@@ -63,19 +63,12 @@ def check(home: Path, *arguments: object) -> Done:
 
 
 def test_exit_codes_of_the_process(home: Path) -> None:
-    code = "from bench.cli import main; main()"
     fast, slow = (
         write_run(home / place, rounds=some_rounds([factor * speed for speed in STEADY])).folder
         for place, factor in (("a", 1.0), ("b", 0.75))
     )
     for arguments, expected in (([fast], 0), ([slow], 1), ([fast, "--reference", "none"], 4)):
-        done = subprocess.run(
-            [sys.executable, "-c", code, "check", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=home,
-        )
+        done = process("check", *arguments, cwd=home)
         assert (done.returncode, "Traceback" in done.stderr) == (expected, False)
 
 

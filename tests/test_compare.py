@@ -25,7 +25,7 @@ from bench.scoring.paired import paired_test
 from bench.scoring.studies import StudyScores
 from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Scenario
-from tests.runs_on_disk import some_scores, write_run
+from tests.runs_on_disk import bare_run, some_scores, write_run
 
 CHEXPERT = {"name": "CheXpert-v1.0-small", "digest": "c" * 64, "synthetic": False}
 POOLED = Scenario(
@@ -67,18 +67,10 @@ def subject_of(
         "mean_ci": None if mean is None else list(mean[1]),
         "mean_over": [name for name in COMPETITION if observations.get(name, entry(None))["auroc"]],
     }
-    run = Run(
-        folder=Path("nowhere"),
-        suite="s",
+    run = bare_run(
+        Path("nowhere"),
         name="pooled",
-        hash="0" * 16,
-        semantics=1,
-        status="done",
-        owner={},
         scenario=scenario.row(),
-        origin={},
-        environment={},
-        git={},
         data=dict(data),
         metrics={split: metrics},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from bench.data.info import describe_tree
 from bench.observations import OBSERVATIONS
 from tests.chexpert_csv import HEADER, IMAGES, STUDIES, chexpert_csv
 from tests.image_trees import encoded, numbered_tree, patient_path, picture, write_tree
+from tests.processes import process
 from tests.shared_data import published, shared
 
 
@@ -24,13 +24,7 @@ def bench(*arguments: object, cache: Path | None = None) -> subprocess.Completed
     environment = {k: v for k, v in os.environ.items() if k != "CHEXPERT_ROOT"}
     if cache is not None:
         environment["BENCH_CACHE"] = str(cache)
-    call = "from bench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", call, "data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    return process("data", *arguments, env=environment)
 
 
 def line(path: str, edema: str, *, sex: str = "Male", age: str = "60", view: str = "Frontal",

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.observations import OBSERVATIONS
+from tests.processes import process
 
 SUITE = """
 suite: sites
@@ -45,14 +45,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = "from bench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", command, "partition", "sites.yaml", "--data", "tree", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return process("partition", "sites.yaml", "--data", "tree", *arguments, cwd=folder)
 
 
 def test_every_partition_is_shown_once(folder):

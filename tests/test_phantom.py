@@ -19,6 +19,7 @@ from bench.data.split import Tree
 from bench.errors import UsageError
 from bench.observations import OBSERVATIONS
 from tests.phantom_trees import SMALL, files_of, write_small
+from tests.processes import process
 
 
 @pytest.fixture(scope="module")
@@ -216,14 +217,9 @@ def test_the_phantom_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from bench.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
 def test_the_command_writes_a_tree_and_a_sheet_and_says_synthetic(tmp_path: Path) -> None:
     output, sheet = tmp_path / "tree", tmp_path / "sheet.png"
-    done = bench(
+    done = process(
         *("data", "phantom", "--output", output, "--sheet", sheet, "--json"),
         *("--train-patients", 3, "--valid-patients", 6, "--test-patients", 2),
         *("--size", 40, "--seed", 11),
@@ -256,7 +252,7 @@ def test_the_command_refuses_with_one_message(
     arguments: list[str], part: str, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    done = bench("data", "phantom", *(a.format(here=tmp_path) for a in arguments))
+    done = process("data", "phantom", *(a.format(here=tmp_path) for a in arguments))
     assert done.returncode == 2
     assert part in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,6 +19,7 @@ from bench.report.table import Column, Table
 from bench.report.units import byte_size, duration
 from bench.report.values import setting_text, short_setting, value_text
 from bench.results.run import Run
+from tests.processes import process
 from tests.runs_on_disk import SCENARIO, some_rounds, some_scores, write_run
 from tests.test_roc import a_run
 
@@ -262,14 +262,7 @@ def test_times_and_sizes_in_words() -> None:
 
 
 def report(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "from bench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-    )
+    return process("report", *arguments, cwd=cwd)
 
 
 def test_the_command_writes_the_page_with_the_papers_table(runs: list[Run], tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,27 +16,11 @@ from bench.results.ownership import actual_status, in_use, owned
 from bench.results.rounds import RoundLog, read_rounds
 from bench.results.run import Run, find_runs, load_run
 from bench.suites.scenario import Scenario
-from tests.runs_on_disk import some_scores, write_run
+from tests.runs_on_disk import bare_run, some_scores, write_run
 
 
 def a_run(folder: Path, **changes: object) -> Run:
-    run = Run(
-        folder=folder,
-        suite="s",
-        name="a",
-        hash="0" * 16,
-        semantics=1,
-        status="interrupted",
-        owner={},
-        scenario=Scenario().row(),
-        origin={},
-        environment={},
-        git={},
-        data={"name": "phantom", "digest": "0" * 64, "synthetic": True},
-        metrics={},
-        totals={},
-    )
-    return replace(run, **changes)  # type: ignore[arg-type]
+    return bare_run(folder, **{"status": "interrupted"} | changes)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:

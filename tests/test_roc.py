@@ -26,6 +26,7 @@ from bench.report.roc_sheet import RESOLUTION, drawable, mean_curve
 from bench.results.run import Run
 from bench.scoring.roc import roc_curve
 from bench.scoring.studies import StudyScores
+from tests.processes import process
 from tests.runs_on_disk import some_rounds, some_scores, write_run
 
 OBSERVED = (*COMPETITION, "Fracture", "Pleural Other", "Lung Lesion")
@@ -59,16 +60,6 @@ def texts(run: Run, stem: str, published: Mapping[str, str] | None = None) -> li
 
 def area(points: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
     return float(np.trapezoid(points[1], points[0]))
-
-
-def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from bench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_a_figure_a_defined_condition_and_one_of_the_tasks(tmp_path: Path) -> None:
@@ -258,14 +249,14 @@ def test_unknown_formats() -> None:
 def test_plot_roc_of_one_run_and_of_several(tmp_path: Path) -> None:
     first = a_run(tmp_path, name="one")
     a_run(tmp_path, name="two", seed=3)
-    done = bench("plot", "roc", first.folder, "--format", "svg")
+    done = process("plot", "roc", first.folder, "--format", "svg")
     files = [Path(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert {f.parent for f in files} == {first.folder / "roc"}
     assert len(files) == 7
     assert "no curve for Fracture of one: no positives" in done.stderr
     assert any("Irvin et al. 2019" in t for t in text_of(files[-1]))
-    done = bench("plot", "roc", tmp_path, "-f", "svg", "--against", "none", "-o", tmp_path / "o")
+    done = process("plot", "roc", tmp_path, "-f", "svg", "--against", "none", "-o", tmp_path / "o")
     files = [Path(line) for line in done.stdout.splitlines()]
     assert sorted(files) == sorted((tmp_path / "o").iterdir())
     assert {"one", "two"} <= set(text_of(files[0]))
@@ -276,9 +267,9 @@ def test_plot_curves_draws_a_figure_a_suite(tmp_path: Path) -> None:
     a_run(tmp_path / "s", suite="s", name="a")
     a_run(tmp_path / "s", suite="s", name="b")
     a_run(tmp_path / "t", suite="../t", name="c")
-    done = bench("plot", "curves", tmp_path / "s", "-f", "png")
+    done = process("plot", "curves", tmp_path / "s", "-f", "png")
     assert done.stdout.splitlines() == [str((tmp_path / "s/curves.png").resolve())]
-    done = bench("plot", "curves", tmp_path / "s", tmp_path / "t", "-o", tmp_path / "o")
+    done = process("plot", "curves", tmp_path / "s", tmp_path / "t", "-o", tmp_path / "o")
     assert {Path(f).name for f in done.stdout.splitlines()} == {
         "curves-s.png", "curves-s.svg", "curves-t.png", "curves-t.svg",
     }  # fmt: skip
@@ -304,7 +295,7 @@ def test_what_cannot_be_drawn_ends_with_2(
     run = write_run(tmp_path)
     run.folder.rename(tmp_path / "run")
     named = [str(tmp_path / a) if a in ("empty", "run", "nowhere") else a for a in arguments]
-    done = bench("plot", *named)
+    done = process("plot", *named)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

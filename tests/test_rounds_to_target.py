@@ -32,6 +32,7 @@ from bench.runs.digits import CANONICAL
 from bench.suites.choice import Choice
 from bench.suites.scenario import FAMILIES
 from bench.suites.suite import load_suite
+from tests.runs_on_disk import bare_run
 from tests.tiny_tree import bench
 
 TABLES = ("mcmahan2017-table1", "mcmahan2017-table2-mnist")
@@ -107,18 +108,11 @@ def a_run(folder: Path, lines: list[dict[str, Any]], **changes: Any) -> Run:
     )
     name = changes.pop("data_name", "MNIST")
     scenario = replace(base, **changes)
-    run = Run(
-        folder=folder / f"a-{scenario.identity(CANONICAL)[:8]}",
+    run = bare_run(
+        folder / f"a-{scenario.identity(CANONICAL)[:8]}",
         suite=SUITE,
-        name="a",
         hash=scenario.identity(CANONICAL),
-        semantics=1,
-        status="done",
-        owner={},
         scenario=scenario.row(),
-        origin={},
-        environment={},
-        git={},
         data={"name": name, "digest": CANONICAL, "synthetic": False},
         metrics={
             "test": {

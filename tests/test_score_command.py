@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.processes import process
 from tests.shared_data import shared
 
 TRUTH = "Study,Edema,Fracture\n" + "".join(
@@ -22,13 +22,7 @@ PREDICTIONS = "Study,Fracture,Edema\n" + "".join(
 
 
 def score(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from bench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "score", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return process("score", *arguments)
 
 
 @pytest.fixture
