@@ -22,6 +22,8 @@ from bench.models.backbone import build
 from bench.models.flat import FlatModel
 from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
+from bench.suites.policies import policies_of
+from bench.training.targets import client_targets
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 
@@ -53,7 +55,8 @@ class Assembly:
         self.precision = hardware.precision(scenario)
         self._folder = clients_folder
         self.partition = _divide(scenario, material)
-        self._task = task_for(scenario)
+        unknown = material.unknown(scenario)
+        self._task = task_for(scenario, unknown=unknown is not None)
         flat = FlatModel(_network(scenario, self._task.outputs), hardware.device)
         self._initial = (flat.parameters_flat.clone(), flat.buffers_flat.clone())
         self.trainer = Trainer(
@@ -61,7 +64,15 @@ class Assembly:
             flat,
             self._task,
             material.images,
-            self._task.targets(material.labels(scenario), scenario.seed),
+            client_targets(
+                self._task,
+                material.labels(scenario),
+                self.partition.clients,
+                policies_of(scenario.label_policy, self.partition.names),
+                observations=scenario.observations,
+                seed=scenario.seed,
+                unknown=unknown,
+            ),
             hardware.device,
             self.precision,
         )
@@ -132,10 +143,13 @@ class Assembly:
 
     def partition_record(self) -> dict[str, Any]:
         """What run.json keeps of the clients."""
+        partition = self.partition
+        named = partition.names != tuple(map(str, range(len(partition.clients))))
         return {
-            "fingerprint": self.partition.fingerprint,
-            "sizes": self.partition.sizes,
-            "description": self.partition.description,
+            "fingerprint": partition.fingerprint,
+            "sizes": partition.sizes,
+            "description": partition.description,
+            **({"names": list(partition.names)} if named else {}),
         }
 
     def save_weights(self, path: Path) -> str:

@@ -103,6 +103,9 @@ class DigitMaterial:
         """(n, 1) the digits."""
         return self.data.splits.train_labels.astype(np.float32)[:, None]
 
+    def unknown(self, scenario: Scenario) -> None:
+        """None: every image has its digit."""
+
     def judge(self, scenario: Scenario) -> DigitJudge:
         """Scores accuracy on the test digits."""
         return DigitJudge(self.data.splits.test_images, self.data.splits.test_labels)

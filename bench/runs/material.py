@@ -98,6 +98,10 @@ class Material(Protocol):
         """(n, o) the training labels as the scenario's task takes them."""
         ...
 
+    def unknown(self, scenario: Scenario) -> NDArray[np.bool_] | None:
+        """(n, o) the labels nobody looked for, which no blank says anything about; None: none."""
+        ...
+
     def judge(self, scenario: Scenario) -> Judge:
         """Who scores the scenario's models."""
         ...

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.joining import unmentioned_cells
 from bench.data.pack import pack
 from bench.data.split import Split, Tree
 from bench.errors import DataError
@@ -71,6 +72,15 @@ class Radiographs:
         split = self.pool()
         columns = [split.observations.index(name) for name in scenario.observations]
         return split.labels[:, columns]
+
+    def unknown(self, scenario: Scenario) -> NDArray[np.bool_] | None:
+        """(n, o) the observations that an image's site never labels; None for one tree."""
+        if not self.tree.sites:
+            return None
+        split = self.pool()
+        columns = [split.observations.index(name) for name in scenario.observations]
+        cells = unmentioned_cells(split)[:, columns]
+        return cells if cells.any() else None
 
     def judge(self, scenario: Scenario) -> StudyJudge:
         """Scores studies by AUROC on ``valid``, and at the end on ``test`` where there is one."""

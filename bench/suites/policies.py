@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from bench.errors import did_you_mean
+from bench.errors import SuiteError, did_you_mean
 from bench.observations import OBSERVATIONS
 from bench.suites.catalog import LABEL_POLICIES
 from bench.suites.kinds import Mismatch, Word
@@ -82,29 +82,27 @@ def policy_from_row(row: Any) -> LabelPolicy:
     return tuple(row.items())
 
 
-def policies_of(value: LabelPolicy, names: Sequence[str], column: str | None) -> list[Policies]:
-    """The policies of each client, in order; ``names`` are the clients'.
+def policies_of(value: LabelPolicy, clients: Sequence[str]) -> list[Policies]:
+    """The policies of each client, in order; ``clients`` are their names.
 
-    ``column`` is the one that a natural partition goes by. Raises Mismatch where policies are by
-    site and do not fit the clients' names.
+    Raises SuiteError where policies are by site and the clients are other sites.
     """
     if isinstance(value, PerClient):
-        assert len(value.entries) == len(names), "checked when the suite was read"
+        assert len(value.entries) == len(clients), "checked when the suite was read"
         return list(value.entries)
     if not isinstance(value, PerSite):
-        return [value] * len(names)
+        return [value] * len(clients)
     given = dict(value.entries)
-    unknown = [site for site in given if site not in names and site != OTHERS]
-    without = [name for name in names if name not in given and OTHERS not in given]
+    unknown = [site for site in given if site not in clients and site != OTHERS]
+    without = [name for name in clients if name not in given and OTHERS not in given]
     if unknown or without:
-        raise Mismatch(
-            what=f"label policies are for other sites than the values of {column}",
-            expected=f"{enumerated(list(names)).replace(' or ', ' and ')}, or '{OTHERS}' for the "
-            "rest",
+        raise SuiteError(
+            f"the label policies by site are for other sites than the {len(clients)} clients",
+            expected=f"policies for {', '.join(clients)}, or '{OTHERS}' for the rest",
             found=f"unknown: {', '.join(unknown)}" if unknown else f"none for {', '.join(without)}",
-            mend=did_you_mean(unknown[0], list(names)) if unknown else f"add '{without[0]}'",
+            mend=did_you_mean(unknown[0], list(clients)) if unknown else f"add '{without[0]}'",
         )
-    return [given[name] if name in given else given[OTHERS] for name in names]
+    return [given[name] if name in given else given[OTHERS] for name in clients]
 
 
 @dataclass(frozen=True, slots=True)

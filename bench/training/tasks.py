@@ -16,7 +16,8 @@ policy                     what becomes of an uncertain label u
 ========================== ======================================================================
 
 A blank label (not mentioned) is trained on as negative under every policy, as every published
-replication does; the paper does not say.
+replication does; the paper does not say. Where several trees are joined, an observation that one of
+them never labels is unknown there and left out of the loss.
 """
 
 from __future__ import annotations
@@ -32,15 +33,20 @@ from torch import Tensor
 from bench.observations import UNCERTAIN
 from bench.randomness import generator
 from bench.suites.catalog import LABEL_POLICIES
+from bench.suites.policies import Policies, policy_sets
 from bench.suites.scenario import Scenario
 
 LSR_RANGES = {"u-zeros+lsr": (0.0, 0.3), "u-ones+lsr": (0.55, 0.85)}
 """Pham et al. 2019, section 3.3: the ranges uncertain labels are drawn from."""
 CONSTANTS = {"u-zeros": 0.0, "u-ones": 1.0}
 MASKED = -1.0
-"""The target of a cell that is left out of the loss."""
+"""The target of an uncertain label that is left out of the loss."""
+UNKNOWN = -2.0
+"""The target of a label that nobody looked for: left out of the loss whatever the policy."""
 MULTICLASS = "u-multiclass"
 SELF_TRAINED = "u-selftrained"
+MASKING = ("u-ignore", SELF_TRAINED)
+"""The policies under which uncertain labels are ``MASKED``."""
 CLASS_UNCERTAIN, CLASS_NEGATIVE, CLASS_POSITIVE = 0, 1, 2
 """The order of the three outputs of an observation under ``u-multiclass``."""
 DIGITS = 10
@@ -79,12 +85,25 @@ class Task(Protocol):
         ...
 
 
-def task_for(scenario: Scenario) -> Task:
-    """The scenario's task: observations under their policies, or digits for ``mnist``."""
+def task_for(scenario: Scenario, *, unknown: bool = False) -> Task:
+    """The scenario's task: observations under their policies, or digits for ``mnist``.
+
+    ``unknown`` says that some targets are ``UNKNOWN``. Where clients have policies of their own,
+    the targets differ and the loss is one for all (see :mod:`bench.training.targets`).
+    """
     if scenario.dataset == "mnist":
         return DigitTask()
-    policies = dict(scenario.label_policy)
-    return ObservationTask(tuple(policies[name] for name in scenario.observations))
+    first, *others = (
+        in_order(p, scenario.observations) for p in policy_sets(scenario.label_policy)
+    )
+    masks = any(policy in MASKING for own in others for policy in own)
+    return ObservationTask(first, masks=masks, unknown=unknown)
+
+
+def in_order(policies: Policies, observations: tuple[str, ...]) -> tuple[str, ...]:
+    """(o,) the policy of each observation."""
+    given = dict(policies)
+    return tuple(given[name] for name in observations)
 
 
 class DigitTask:
@@ -131,17 +150,22 @@ class ObservationTask:
     cell giving its binary cross-entropy or, under ``u-multiclass``, its three-way cross-entropy.
     """
 
-    def __init__(self, policies: tuple[str, ...]) -> None:
-        unknown = [p for p in policies if p not in LABEL_POLICIES]
-        assert not unknown, f"unknown policies {unknown}"
+    def __init__(
+        self, policies: tuple[str, ...], *, masks: bool = False, unknown: bool = False
+    ) -> None:
+        """``masks`` and ``unknown`` say that targets may be ``MASKED`` or ``UNKNOWN`` though these
+        policies make none so."""
+        strange = [p for p in policies if p not in LABEL_POLICIES]
+        assert not strange, f"unknown policies {strange}"
         self.policies = policies
+        self._unknown = unknown
         self.classes = len(policies)
         self.needs_teacher = SELF_TRAINED in policies
         widths = [3 if p == MULTICLASS else 1 for p in policies]
         first = np.concatenate(([0], np.cumsum(widths))).astype(np.int64)
         self.outputs = int(first[-1])
         self._first = first[:-1]
-        self._masks = any(p in ("u-ignore", SELF_TRAINED) for p in policies)
+        self._masks = masks or unknown or any(p in MASKING for p in policies)
         self._binary = [i for i, p in enumerate(policies) if p != MULTICLASS]
         self._multi = [i for i, p in enumerate(policies) if p == MULTICLASS]
         self._indices: dict[torch.device, tuple[Tensor, ...]] = {}
@@ -179,13 +203,20 @@ class ObservationTask:
             total, count = _masked_sum(logits, targets)
             return total / count.clamp_min(1)
         if not self._binary:
-            return F.cross_entropy(logits.view(-1, 3), targets.reshape(-1).long())
+            classes = targets.reshape(-1).long()
+            if self._unknown:
+                total, count = _known_classes(logits.view(-1, 3), classes)
+                return total / count.clamp_min(1)
+            return F.cross_entropy(logits.view(-1, 3), classes)
         binary, multi, binary_logits, multi_logits = self._on(logits.device)
         total, count = _masked_sum(
             logits.index_select(1, binary_logits), targets.index_select(1, binary)
         )
         classes = targets.index_select(1, multi).reshape(-1).long()
         triples = logits.index_select(1, multi_logits).view(-1, 3)
+        if self._unknown:
+            more, known = _known_classes(triples, classes)
+            return (total + more) / (count + known).clamp_min(1)
         total = total + F.cross_entropy(triples, classes, reduction="sum")
         return total / (count + classes.numel())
 
@@ -243,3 +274,9 @@ def _masked_sum(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     observed = targets >= 0
     cells = F.binary_cross_entropy_with_logits(logits, targets.clamp_min(0), reduction="none")
     return torch.where(observed, cells, 0.0).sum(), observed.sum()
+
+
+def _known_classes(triples: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of three-way cross-entropies over the cells that are known, and their number."""
+    total = F.cross_entropy(triples, classes, reduction="sum", ignore_index=int(UNKNOWN))
+    return total, (classes >= 0).sum()
