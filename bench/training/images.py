@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.stacked import Images, Stacked
 from bench.training import augment
 
 NORMALISATION = {"chexpert": (0.449, 0.226), "mnist": (0.0, 1.0)}
@@ -28,51 +29,80 @@ class ImageStore:
 
     On a CPU the array is used where it lies, a memory map included. On a GPU it is moved whole
     where it fits; otherwise rows are gathered into one of two pinned buffers, so that the host
-    fills one while the GPU copies from the other.
+    fills one while the GPU copies from the other. Images in several arrays (``Stacked``) become one
+    on a GPU that they fit on, and stay where they lie elsewhere.
     """
 
-    def __init__(self, images: NDArray[np.uint8] | Tensor, device: torch.device) -> None:
+    def __init__(self, images: Images | Tensor, device: torch.device) -> None:
         self.device = device
-        self._images = as_tensor(images)
+        self._stack = images if isinstance(images, Stacked) else None
+        arrays = images.parts if isinstance(images, Stacked) else (images,)
+        self._parts = [as_tensor(array) for array in arrays]
+        self._shape = tuple(images.shape)
         self._pinned: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
         self._turn = 0
         if device.type == "cuda" and self._fits():
-            self._images = self._images.to(device)
+            self._parts = [self._joined()]
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._shape[0]
 
     @property
     def side(self) -> int:
         """The images' width, pixels."""
-        return self._images.shape[2]
+        return self._shape[2]
 
     @property
     def resident(self) -> bool:
         """Whether the images are in the device's own memory."""
-        return self._images.device == self.device
+        return self._parts[0].device == self.device
 
     def gather(self, rows: Tensor) -> Tensor:
         """(k, h, w) uint8 on the device, for (k,) int64 ``rows`` on the CPU."""
-        if self.resident:
-            return self._images.index_select(0, rows.to(self.device, non_blocking=True))
-        return self._streamed(rows)
+        if not self.resident:
+            return self._streamed(rows)
+        if len(self._parts) == 1:
+            return self._parts[0].index_select(0, rows.to(self.device, non_blocking=True))
+        return self._select(rows, torch.empty((len(rows), *self._shape[1:]), dtype=torch.uint8))
 
     def _fits(self) -> bool:
         free, _ = torch.cuda.mem_get_info(self.device)
-        return self._images.numel() <= RESIDENT_SHARE * free
+        return sum(part.numel() for part in self._parts) <= RESIDENT_SHARE * free
+
+    def _joined(self) -> Tensor:
+        """All images in one tensor on the device, each array moved by itself."""
+        if len(self._parts) == 1:
+            return self._parts[0].to(self.device)
+        joined = torch.empty(self._shape, dtype=torch.uint8, device=self.device)
+        start = 0
+        for part in self._parts:
+            joined[start : start + len(part)].copy_(part)
+            start += len(part)
+        return joined
+
+    def _select(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Fills (k, h, w) ``out`` with the images ``rows``, both on the CPU."""
+        if self._stack is None:
+            return torch.index_select(self._parts[0], 0, rows, out=out)
+        found = self._stack.located(rows.numpy())
+        for number, places, own in found:
+            part, taken = self._parts[number], torch.from_numpy(own)
+            if len(found) == 1:  # a client whose images are all at one site
+                return torch.index_select(part, 0, taken, out=out)
+            out.index_copy_(0, torch.from_numpy(places), part.index_select(0, taken))
+        return out
 
     def _streamed(self, rows: Tensor) -> Tensor:
         if not self._pinned or len(rows) > len(self._pinned[0]):
             torch.cuda.synchronize(self.device)
-            shape = (len(rows), *self._images.shape[1:])
+            shape = (len(rows), *self._shape[1:])
             self._pinned = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in "ab"]
             self._copied = [torch.cuda.Event() for _ in "ab"]
         self._turn = 1 - self._turn
         self._copied[self._turn].synchronize()  # at once, unless the GPU is two chunks behind
         buffer = self._pinned[self._turn][: len(rows)]
-        torch.index_select(self._images, 0, rows, out=buffer)
+        self._select(rows, buffer)
         images = buffer.to(self.device, non_blocking=True)
         self._copied[self._turn].record()
         return images
