@@ -10,7 +10,6 @@ a step, 0.20 ms where a gradient is formed, 0.37 ms by autograd.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from bench.models.backbone import Classifier
 from bench.models.flat import FlatModel
+from bench.training.execution import EAGER
 from bench.training.optimizers import Optimizer, is_plain_sgd
-from bench.training.step import AutogradStep, Hook
+from bench.training.step import AutogradStep, Hook, hooks_of
 from bench.training.tasks import Task
 
 LINEAR = (nn.Linear, Classifier)
@@ -69,13 +69,15 @@ class DenseStep:
     only after steps with a ``hook``, or of an optimiser other than plain SGD.
     """
 
+    execution = EAGER
+
     def __init__(self, flat: FlatModel, task: Task, optimizer: Optimizer) -> None:
         self._flat = flat
         self._task = task
         self._optimizer = optimizer
         self._autograd = AutogradStep(flat, task, optimizer, None)
         self._plain = is_plain_sgd(optimizer)
-        self._hooks = [hooks for m in flat.module.modules() for hooks in _hooks_of(m)]
+        self._hooks = hooks_of(flat.module)
         pairs = zip(flat.layout.parameters[::2], flat.layout.parameters[1::2], strict=True)
         self._layers = [
             Layer(
@@ -87,6 +89,9 @@ class DenseStep:
             )
             for weight, bias in pairs
         ]
+
+    def expect(self, batch_size: int | None) -> None:
+        """Every batch is taken alike."""
 
     def __call__(self, inputs: Tensor, targets: Tensor, hook: Hook | None = None) -> Tensor:
         """(b, 1, h, w) fp32 and the task's targets → the batch's mean loss, a detached scalar."""
@@ -139,13 +144,3 @@ class DenseStep:
                 delta = torch.ops.aten.threshold_backward.default(delta, value, 0)
             layer.weight.addmm_(above, value, alpha=-lr)
             layer.bias.addmv_(above, ones, alpha=-lr)
-
-
-def _hooks_of(module: nn.Module) -> tuple[Mapping[int, object], ...]:
-    """The module's live tables of hooks that a pass runs, empty now or not."""
-    return (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )

@@ -23,6 +23,7 @@ from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
 from bench.training.device import Precision
+from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
 from bench.training.optimizers import optimizer_for, reset, restore
 from bench.training.step import Hook, step_for
@@ -60,6 +61,7 @@ class Trainer:
     images : (n, h, w) uint8, an array, a memory map or a tensor; never written.
     targets : what ``task.targets`` gave for those n rows.
     precision : of forward and backward; weights, optimiser and loss are fp32.
+    execution : how steps are to be executed.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         targets: Tensor,
         device: torch.device | str,
         precision: Precision,
+        execution: Execution = EAGER,
     ) -> None:
         self.device = torch.device(device)
         assert self.device.type == flat.device.type, "the model is on another device"
@@ -86,9 +89,14 @@ class Trainer:
         self._normalisation = NORMALISATION[scenario.dataset]
         self._frozen = scenario.buffers == "frozen"
         self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
-        self._step = step_for(flat, task, self.optimizer, precision)
+        self._step = step_for(flat, task, self.optimizer, precision, execution)
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
+
+    @property
+    def execution(self) -> Execution:
+        """How whole batches are executed: what was wanted until the first, then what it came to."""
+        return self._step.execution
 
     def set_targets(self, targets: Tensor) -> None:
         """Other targets for the same rows, such as a teacher's (``task.relabel``)."""
@@ -121,6 +129,7 @@ class Trainer:
         """
         started = time.perf_counter()
         self._enter("train")
+        self._step.expect(batch_size)
         if optimizer_state is None:
             reset(self.optimizer)
         else:
