@@ -73,7 +73,7 @@ def join(trees: Mapping[str, Tree]) -> Tree:
     for name in LABEL_FILES:
         parts = {site: tree.splits[name] for site, tree in sites.items() if name in tree.splits}
         if parts:
-            splits[name] = _join_split(name, root, parts)
+            splits[name] = join_splits(name, root, parts)
     return Tree(
         root=root,
         name=" + ".join(sites),
@@ -129,7 +129,7 @@ def _digest(sites: Mapping[str, Tree]) -> str:
     return digest.hexdigest()
 
 
-def _join_split(name: str, root: Path, parts: Mapping[str, Split]) -> Split:
+def join_splits(name: str, root: Path, parts: Mapping[str, Split]) -> Split:
     """The rows of all parts; ``root`` is a folder that all of their trees are in."""
     splits = list(parts.values())
     observations = splits[0].observations
@@ -236,5 +236,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def sites_of(split: Split) -> tuple[str, ...]:
-    """The sites that a joined split has rows of, in order; none where it is one tree's."""
-    return tuple(np.unique(split.extra[SITE]).tolist()) if SITE in split.extra else ()
+    """The sites that the split's column ``site`` names, in order; none where it has none."""
+    if SITE not in split.extra:
+        return ()
+    return tuple(name for name in np.unique(split.extra[SITE]).tolist() if name)

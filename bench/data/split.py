@@ -52,9 +52,13 @@ class Split:
 
     def study_labels(self) -> NDArray[np.float32]:
         """(s, o) labels per study; a study's views carry the same labels, so the first is taken."""
+        return self.labels[self.study_row()]
+
+    def study_row(self) -> NDArray[np.int64]:
+        """(s,) the first row of each study."""
         first = np.full(len(self.studies), len(self), dtype=np.int64)
         np.minimum.at(first, self.study, np.arange(len(self)))
-        return self.labels[first]
+        return first
 
     def study_patient(self) -> NDArray[np.int64]:
         """(s,) the patient of each study, as an index into ``patients``."""

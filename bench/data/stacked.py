@@ -15,12 +15,15 @@ class Stacked:
     and only those of the rows asked for.
     """
 
-    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
-        assert parts, "there is nothing to stack"
-        assert len({part.shape[1:] for part in parts}) == 1, "images of different sizes"
-        self.parts = tuple(parts)
+    def __init__(self, images: Sequence[Images]) -> None:
+        parts = (one.parts if isinstance(one, Stacked) else (one,) for one in images)
+        arrays = [part for group in parts for part in group]
+        assert len({part.shape[1:] for part in arrays}) == 1, (
+            "nothing, or images of different sizes"
+        )
+        self.parts = tuple(arrays)
         """Each (n_i, size, size)."""
-        self.starts = np.concatenate(([0], np.cumsum([len(part) for part in parts])))
+        self.starts = np.concatenate(([0], np.cumsum([len(part) for part in arrays])))
         """(p + 1,) the row of each part's first image; the last is n."""
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.split import Split
+from bench.data.stacked import Images
 from bench.federation.partitions.units import Units
 from bench.results.run import Run
 from bench.suites.scenario import Scenario
@@ -35,7 +36,7 @@ class Models(Protocol):
         ...
 
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Predict = Callable[[Images], NDArray[np.float32]]
 """(n, size, size) images → (n, o) scores by the network as it stands."""
 Progress = Callable[[str, int, int], None]
 """Called with (split, images done, images in all) while images are decoded."""
@@ -86,7 +87,7 @@ class Material(Protocol):
         ...
 
     @property
-    def images(self) -> NDArray[np.uint8]:
+    def images(self) -> Images:
         """(n, size, size) the training images."""
         ...
 

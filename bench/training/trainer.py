@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.data.stacked import Images
 from bench.errors import NonFiniteError, ScenarioFailed
 from bench.models.flat import FlatModel
 from bench.randomness import address, generator
@@ -69,7 +70,7 @@ class Trainer:
         scenario: Scenario,
         flat: FlatModel,
         task: Task,
-        images: NDArray[np.uint8] | Tensor,
+        images: Images | Tensor,
         targets: Tensor,
         device: torch.device | str,
         precision: Precision,
@@ -159,7 +160,7 @@ class Trainer:
             optimizer_state=self.optimizer.state,
         )
 
-    def predict(self, images: NDArray[np.uint8] | Tensor) -> NDArray[np.float32]:
+    def predict(self, images: Images | Tensor) -> NDArray[np.float32]:
         """(n, h, w) uint8 → (n, o) scores of the model as it stands, fp32, on the CPU."""
         store = ImageStore(images, self.flat.device)
         return self._predict(store, torch.arange(len(store)))
