@@ -65,13 +65,22 @@ class QuadraticTrainer:
         self.seed_addresses: list[tuple[int, int, int]] = []
 
     def train(
-        self, rows, *, epochs, batch_size, seed_address, optimizer_state=None, hook=None
+        self,
+        rows,
+        *,
+        epochs,
+        batch_size,
+        seed_address,
+        optimizer_state=None,
+        hook=None,
+        steps=None,
     ) -> LocalResult:
         self.seed_addresses.append(seed_address)
         w, g = self.flat.parameters_flat, self.flat.gradients_flat
         goal = self.targets[torch.from_numpy(rows)].mean(0)
         losses = []
-        steps = epochs * len(rows) if self.step_a_row else epochs
+        if steps is None:
+            steps = epochs * len(rows) if self.step_a_row else epochs
         for _ in range(steps):
             losses.append(0.5 * float((w - goal).square().sum()))
             g.copy_(w - goal)
@@ -103,16 +112,18 @@ def toy(
     strategy: Strategy | None = None,
     module: type[nn.Module] = Point,
     step_a_row: bool = False,
+    fields: dict[str, Any] | None = None,
     **parameters: Any,
 ) -> Federation:
-    """By default two clients: three rows with the target 0, and one with the target 4."""
+    """By default two clients: three rows with the target 0, and one with the target 4.
+
+    ``fields`` are further keys of the scenario, ``parameters`` the strategy's own.
+    """
     scenario = Scenario(
         strategy=Choice(name, tuple(sorted(parameters.items()))),
         optimizer=Choice("sgd", (("lr", lr), ("momentum", 0.0))),
         clients=len(clients),
-        local_epochs=steps,
-        fraction=fraction,
-        batch_size=None,
+        **{"local_epochs": steps, "fraction": fraction, "batch_size": None, **(fields or {})},
     )
     trainer = QuadraticTrainer(
         scenario, start or [2.0], targets, module=module, step_a_row=step_a_row

@@ -26,7 +26,7 @@ from bench.federation.exact_sum import ExactSum, magnitude
 from bench.models.flat import FlatModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.federation.engine import Federation
     from bench.federation.strategies import Visit
@@ -110,20 +110,20 @@ class Buffers:
         self._global.copy_(self._sum.total())
         self._counters.copy_(self._seen)
 
-    def recalibrate(self, federation: Federation, clients: Sequence[int], selected: int) -> int:
+    def recalibrate(self, federation: Federation, shares: Mapping[int, float]) -> int:
         """Where it is the choice: every client's statistics of the new global model, averaged.
 
-        ``selected`` is Σ n over ``clients``. Returns how many clients were sent the new model.
+        ``shares`` has the weight of each of the round's clients. Returns how many of them were sent
+        the new model.
         """
-        if self._choice != "recalibrate" or not clients or self._global.numel() == 0:
+        if self._choice != "recalibrate" or not shares or self._global.numel() == 0:
             return 0
-        for client in clients:
-            rows = federation.rows_of(client)
+        for client, share in shares.items():
             federation.load_global()
-            federation.trainer.recalibrate(rows)
-            self._take(len(rows) / selected)
+            federation.trainer.recalibrate(federation.rows_of(client))
+            self._take(share)
         self._replace()
-        return len(clients)
+        return len(shares)
 
     def state(self) -> State:
         """The global statistics, by name; live."""

@@ -1,4 +1,4 @@
-"""The round loop: sample clients, let each train from the global vector, sum, step.
+"""The round loop: draw clients, let each train from the global vector, sum, step.
 
 There is one model in the process. A client is a copy into its flat vectors, local steps and a
 weighted addition, so a round costs what its images cost and memory does not grow with the number of
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import NonFiniteError, ScenarioFailed, SuiteError
+from bench.errors import NonFiniteError, SuiteError
 from bench.federation.buffers import Buffers
+from bench.federation.client_update import ClientUpdate, Gathering
 from bench.federation.clients import ClientStore, State
-from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
+from bench.federation.exact_sum import ExactSum, magnitude
 from bench.federation.outcome import RoundResult, Traffic, round_result
-from bench.federation.sampling import sample, sample_poisson
+from bench.federation.participation import Participation, drawn_for, participation
 from bench.federation.solo import Solo
 from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
-from bench.suites.scenario import Scenario
-from bench.training.trainer import LocalResult
+from bench.federation.weights import shares, shares_of_all
+from bench.suites.scenario import IMPLIED, Scenario
 
 Member = tuple[str, Callable[[], None]]
 """(name, load): after ``load()`` the model holds that member's parameters and statistics."""
@@ -52,6 +54,7 @@ class Federation:
         *,
         strategy: Strategy | None = None,
     ) -> None:
+        scenario = replace(scenario, **IMPLIED.get(scenario.strategy.name, {}))
         self.scenario = scenario
         self.trainer = trainer
         self.strategy = strategy or TABLE[scenario.strategy.name]
@@ -62,23 +65,17 @@ class Federation:
         store.device = flat.device
         self._rows = [np.asarray(rows, dtype=np.int64) for rows in clients]
         self._sizes = [len(rows) for rows in self._rows]
-        self._population = sum(self._sizes)
+        self._shares_of_all = shares_of_all(scenario, self._sizes)
         self._round = 0
         self.parameters = flat.parameters_flat.clone()
         """(P,) fp32, the global model's."""
         self._personal = self._personal_places()
-        self._initial = (
-            {
-                "parameters": flat.parameters_flat.clone(),
-                "buffers": flat.buffers_flat.clone(),
-                "counters": flat.counters_flat.clone(),
-            }
-            if self._personal.numel() or self.strategy.keeps_model
-            else {}
-        )
         self._buffers = Buffers(scenario.buffers, flat, keep=self.strategy.keeps_buffers)
         if self.strategy.private and self._buffers.shared:
             raise _statistics_in_the_clear(scenario)
+        self._client_update = ClientUpdate(
+            self.strategy, self._settings, trainer, store, self._buffers, self._personal
+        )
         self._server = self.strategy.server_state(self.parameters, self._settings)
         if self.strategy.setting == "federated":
             self._solo = None
@@ -112,43 +109,35 @@ class Federation:
         if self._solo is not None:
             chosen, results = self._solo.round(number)
             return round_result(number, chosen, results, [], Traffic())
-        drawn = self._sample(number) if clients is None else tuple(clients)
-        chosen = tuple(sorted(drawn))
-        scalars: dict[str, list[float]] = {}
-        stack = self._stack(len(chosen))
+        drawn = drawn_for(self.scenario, self._sizes, number) if clients is None else clients
+        taking = participation(self.scenario, self._sizes, number, drawn)
+        own = shares(self.scenario, self._sizes, taking.work)
         for total in self._sums.values():
             total.start(self._magnitude)
         self._buffers.start()
-        selected = sum(self._sizes[k] for k in chosen)
-        main: list[LocalResult] = []
-        beside: list[LocalResult] = []
-        for client in drawn:
-            visit = self._visit(client, selected, scalars)
-            place = None if stack is None else stack[chosen.index(client)]
-            self._train(visit, place)
-            main.append(visit.result)
-            beside += visit.beside
-        self._close(chosen, scalars, stack)
-        passes = self._buffers.recalibrate(self, chosen, selected)
+        gathering = Gathering(clients=taking.clients, stack=self._stack(len(taking.clients)))
+        for client in taking.work:
+            self._client_update(self._visit(client, taking, own, gathering), gathering)
+        self._close(gathering)
+        passes = self._buffers.recalibrate(self, own)
         return round_result(
             number,
-            chosen,
-            main,
-            beside,
-            self._traffic(len(chosen), passes),
+            taking.clients,
+            [*gathering.main.values()],
+            gathering.beside,
+            self._traffic(taking, passes),
             self.strategy.epsilon(self.scenario, number),
+            taking,
         )
-
-    def _sample(self, number: int) -> tuple[int, ...]:
-        draw = sample_poisson if self.strategy.sampling == "poisson" else sample
-        return draw(len(self._rows), self.scenario.fraction, seed=self.scenario.seed, round=number)
 
     def _stack(self, members: int) -> Tensor | None:
         if not self.strategy.stacked:
             return None
         return self.parameters.new_empty((members, self.parameters.numel()))
 
-    def _visit(self, client: int, selected: int, scalars: dict[str, list[float]]) -> Visit:
+    def _visit(
+        self, client: int, taking: Participation, own: dict[int, float], gathering: Gathering
+    ) -> Visit:
         return Visit(
             scenario=self.scenario,
             settings=self._settings,
@@ -156,86 +145,38 @@ class Federation:
             round=self._round,
             client=client,
             rows=self._rows[client],
-            share=self._sizes[client] / selected,
-            share_of_all=self._sizes[client] / self._population,
+            work=taking.work[client],
+            share=own[client],
+            share_of_all=self._shares_of_all[client],
             start=self.parameters,
             server=self._server,
-            state=self._state_of(client),
+            state=self._client_update.state_of(client, self.parameters),
             personal=self._personal,
             sums=self._sums,
-            scalars=scalars,
+            scalars=gathering.scalars,
             scratch=self._scratch,
         )
 
-    def _state_of(self, client: int) -> State:
-        state = self._store.get(client)
-        if state is None:
-            state = dict(self.strategy.client_state(self.parameters, self._settings))
-            if self._personal.numel():
-                state["personal"] = self._initial["parameters"][self._personal]
-            if self.strategy.keeps_model:
-                state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
-            self._buffers.begin_state(state)
-        return state
-
-    def _train(self, visit: Visit, place: Tensor | None) -> None:
-        """The client's part of the round, from what it is sent to what it keeps."""
-        flat = self._flat
-        flat.parameters_flat.copy_(self.parameters)
-        if self._personal.numel():
-            flat.parameters_flat.index_copy_(0, self._personal, visit.state["personal"])
-        self._buffers.load(visit.state)
-        try:
-            self.strategy.local(visit)
-            self.strategy.contribute(visit)
-            self._buffers.add(visit)
-        except OutOfRange as error:
-            raise self._diverged(visit, error) from error
-        if place is not None:
-            place.copy_(visit.parameters)
-        if self._personal.numel():
-            torch.index_select(visit.parameters, 0, self._personal, out=visit.state["personal"])
-        self._buffers.keep(visit.state)
-        self.strategy.finish(visit)
-        if visit.state:
-            self._store.put(visit.client, self._round, visit.state)
-
-    def _diverged(self, visit: Visit, error: OutOfRange) -> ScenarioFailed:
-        name = self._flat.first_non_finite()
-        where = f"round {self._round}, client {visit.client}"
-        mend = "lower the optimizer's lr"
-        if name is not None:
-            return NonFiniteError(
-                "training gave a number that is not finite",
-                where=where,
-                found=f"NaN or infinity in {name}",
-                mend=mend,
-            )
-        return ScenarioFailed(
-            "training diverged: what a client sends is too large to be summed",
-            where=where,
-            found=f"a weighted value of {error}",
-            mend=mend,
-        )
-
-    def _close(
-        self, chosen: tuple[int, ...], scalars: dict[str, list[float]], stack: Tensor | None
-    ) -> None:
+    def _close(self, gathering: Gathering) -> None:
+        """The server's step. Where nobody reported the global model stays as it is, except that a
+        private strategy adds its noise whoever is there."""
+        if not gathering.clients and not self.strategy.private:
+            return
         closing = Closing(
             scenario=self.scenario,
             settings=self._settings,
             round=self._round,
-            clients=chosen,
-            largest_share=max(self._sizes) / self._population,
+            clients=gathering.clients,
+            largest_share=max(self._shares_of_all),
             parameters=self.parameters,
             server=self._server,
             sums=self._sums,
-            stack=stack,
-            scalars=scalars,
+            stack=gathering.stack,
+            scalars=gathering.scalars,
             scratch=self._scratch,
         )
         self.strategy.server(closing)
-        self._buffers.close(chosen)
+        self._buffers.close(gathering.clients)
         self._magnitude = self._check_global(self._round)
 
     def _check_global(self, number: int) -> float:
@@ -253,13 +194,14 @@ class Federation:
             mend="lower the strategy's server_lr or the optimizer's lr",
         )
 
-    def _traffic(self, clients: int, passes: int) -> Traffic:
-        """What the round's clients sent and were sent; ``passes`` were sent the new model again."""
+    def _traffic(self, taking: Participation, passes: int) -> Traffic:
+        """What the round's clients sent and were sent. All who were drawn were sent the model, and
+        those who reported sent theirs; ``passes`` were sent the new model again."""
         shared = self.parameters.numel() - self._personal.numel()
         statistics = self._buffers.shared
         return Traffic(
-            up=clients * (self.strategy.up * shared + statistics),
-            down=clients * (self.strategy.down * shared + statistics) + passes * shared,
+            up=len(taking.work) * (self.strategy.up * shared + statistics),
+            down=len(taking.drawn) * (self.strategy.down * shared + statistics) + passes * shared,
         )
 
     def rows_of(self, client: int) -> NDArray[np.int64]:
@@ -280,7 +222,7 @@ class Federation:
         """Copies the model that ``client`` would use into the process's model: its own parameters
         and statistics where it has some, the global ones elsewhere."""
         self.load_global()
-        state = self._state_of(client)
+        state = self._client_update.state_of(client, self.parameters)
         if self.strategy.keeps_model:
             self._flat.parameters_flat.copy_(state["personal/parameters"])
             self._flat.buffers_flat.copy_(state["personal/buffers"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.federation.participation import Participation
 from bench.training.trainer import LocalResult
 
 BYTES = 4
@@ -18,9 +19,10 @@ class RoundResult:
 
     round: int
     clients: tuple[int, ...]
-    """The clients that trained, sorted; client 0 stands for the pool of a centralised run."""
+    """The clients that trained and reported, sorted; client 0 stands for the pool of a centralised
+    run."""
     loss: float
-    """Mean training loss over the examples; NaN where no client took part (Poisson sampling)."""
+    """Mean training loss over the examples; NaN where no client took part."""
     examples: int
     """Images passed through training, each epoch counted."""
     steps: int
@@ -32,7 +34,13 @@ class RoundResult:
     bytes_up: int
     """Sent by clients: what the strategy shares, as fp32; scalars and counters are left out."""
     bytes_down: int
-    """Sent to clients."""
+    """Sent to clients, those who never reported among them."""
+    drawn: tuple[int, ...] = ()
+    """The clients that were sent the model, sorted."""
+    dropped_out: tuple[int, ...] = ()
+    """Those of them who never reported."""
+    stragglers: tuple[int, ...] = ()
+    """Those of the others who ran out of time."""
     epsilon: float | None = None
     """ε of (ε, δ)-differential privacy spent so far, where the strategy accounts for it."""
 
@@ -52,6 +60,7 @@ def round_result(
     beside: Sequence[LocalResult],
     traffic: Traffic,
     epsilon: float | None = None,
+    taking: Participation | None = None,
 ) -> RoundResult:
     """Adds up trainings; the loss is that of ``main``, in any order the same."""
     work = [*main, *beside]
@@ -69,5 +78,8 @@ def round_result(
         images_per_second=examples / seconds if seconds > 0 else 0.0,
         bytes_up=BYTES * traffic.up,
         bytes_down=BYTES * traffic.down,
+        drawn=clients if taking is None else taking.drawn,
+        dropped_out=() if taking is None else taking.dropped_out,
+        stragglers=() if taking is None else taking.stragglers,
         epsilon=epsilon,
     )

@@ -56,6 +56,7 @@ class Solo:
         result = self._trainer.train(
             self._rows[learner],
             epochs=self._scenario.local_epochs,
+            steps=self._scenario.local_steps,
             batch_size=self._scenario.batch_size,
             seed_address=(self._scenario.seed, number, learner),
             optimizer_state=optimizer,

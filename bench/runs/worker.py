@@ -173,6 +173,12 @@ class _Work:
             "mean_auroc": None,
             "auroc": None,
         }
+        if result.drawn != result.clients:
+            record["drawn"] = list(result.drawn)
+        if self.scenario.dropout:
+            record["dropped_out"] = list(result.dropped_out)
+        if self.scenario.stragglers.name != "none":
+            record["stragglers"] = list(result.stragglers)
         if result.epsilon is not None:
             record["epsilon"] = result.epsilon if math.isfinite(result.epsilon) else None
         if phases(self.scenario) > 1:

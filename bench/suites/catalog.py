@@ -252,6 +252,27 @@ OPTIMIZERS = Family(
     ),
 )
 
+_STRAGGLING = Parameter(
+    "share", Number(above=0, high=1), 0.5, "The share of a round's clients that straggle."
+)
+
+STRAGGLERS = Family(
+    "treatment of stragglers",
+    (
+        Variant("none", "Every client has the time it needs."),
+        Variant(
+            "partial",
+            "Stragglers send what they have after a part of their work (Li et al. 2020, FedProx).",
+            _STRAGGLING,
+        ),
+        Variant(
+            "dropped",
+            "Stragglers are left out of the round.",
+            _STRAGGLING,
+        ),
+    ),
+)
+
 LABEL_POLICIES = {
     "u-ignore": "The uncertain label is left out of the loss (Irvin et al. 2019).",
     "u-zeros": "Uncertain is negative (Irvin et al. 2019).",

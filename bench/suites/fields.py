@@ -120,8 +120,30 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         Number(low=0, high=1),
         "C: the share of the clients that trains in a round; 0 is one client.",
     ),
+    "sampling": (
+        Word(("uniform", "size", "poisson")),
+        "How a round's clients are drawn: all equally likely; in proportion to their images, "
+        "without replacement; or each with probability C on its own.",
+    ),
+    "dropout": (
+        Number(low=0, below=1),
+        "The probability with which a client that was drawn never reports.",
+    ),
+    "stragglers": (
+        FAMILIES["stragglers"],
+        "The clients of a round that run out of time, and what becomes of their work.",
+    ),
+    "weights": (
+        Word(("samples", "uniform", "steps")),
+        "How much a client counts in the mean: by its images, like any other, or by the steps it "
+        "makes.",
+    ),
     "rounds": (_COUNT, "Rounds of communication; epochs where nothing is communicated."),
     "local_epochs": (_COUNT, "E: epochs of a client in a round."),
+    "local_steps": (
+        Either((_COUNT, Constant("none", None))),
+        "Steps of a client in a round, in place of local_epochs, which then has no meaning.",
+    ),
     "batch_size": (
         Either((_COUNT, Constant("all", None))),
         "B: images in a step; all is the client's whole data.",
@@ -151,7 +173,12 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     ),
 }
 
-_AS_WRITTEN = {"observations": "all", "label_policy": "u-ones", "stop_at": "never"}
+_AS_WRITTEN = {
+    "observations": "all",
+    "label_policy": "u-ones",
+    "local_steps": "none",
+    "stop_at": "never",
+}
 """Defaults that are written otherwise than a bare Scenario has them."""
 
 

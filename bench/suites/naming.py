@@ -33,6 +33,7 @@ _PREFIXES = {
     "image_size": "size",
     "batch_size": "batch",
     "local_epochs": "epochs",
+    "local_steps": "steps",
     "evaluate_every": "every",
     "stop_at": "until",
     "dataset": "",
@@ -42,6 +43,9 @@ _PREFIXES = {
     "pretrained": "",
 }
 """What stands before the value, where it is not the key itself."""
+
+_NONE = {"stragglers": "no-stragglers"}
+"""By key, what the choice ``none`` is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ def _writer(key: str, values: Collection[Any]) -> Callable[[Any], str]:
         "label_policy": _policies,
         "observations": _observations,
         "pretrained": _pretrained,
+        "local_steps": lambda value: "none" if value is None else _scalar(value),
         "stop_at": lambda value: "never" if value is None else _scalar(value),
     }
     write = plain.get(key, _scalar)
@@ -146,7 +151,7 @@ def _choice_writer(key: str, values: Collection[Choice]) -> Callable[[Choice], s
         if choice not in cache:
             unusual = family.without_defaults(choice)
             cache[choice] = "-".join(
-                [choice.name]
+                [_NONE[key] if choice.name == "none" else choice.name]
                 + [
                     _parameter(name, value)
                     for name, value in choice.parameters

@@ -10,13 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bench.suites.client_rules import Fixed, Values, settle_clients, without_rounds
 from bench.suites.kinds import Mismatch
 from bench.suites.policies import resolve_policies, settle_policies, trains_twice
 from bench.suites.scenario import FAMILIES, Scenario
-
-Values = dict[str, Any]
-Fixed = dict[str, tuple[Any, str]]
-"""By key, the value it is set to and why."""
 
 _IID = FAMILIES["partition"].read("iid")
 
@@ -39,8 +36,7 @@ def settle(values: Mapping[str, Any]) -> tuple[Scenario, dict[str, str]]:
             )
         except Mismatch as bad:
             raise bad.under("label_policy") from None
-    rule = STRATEGY_RULES.get(settled["strategy"].name)
-    if rule is not None:
+    for rule in (STRATEGY_RULES.get(settled["strategy"].name, _none), settle_clients):
         found = rule(settled)
         settled |= {key: value for key, (value, _) in found.items()}
         fixed |= found
@@ -66,15 +62,19 @@ def _mnist(values: Values) -> Fixed:
     return {"observations": ((), why), "label_policy": ((), why), "views": ("max", why)}
 
 
+def _none(values: Values) -> Fixed:
+    return {}
+
+
 def _centralized(values: Values) -> Fixed:
     why = "centralized has no clients"
     own = {"clients": (1, why), "partition": (_IID, why), "fraction": (1.0, why)}
-    return own | _unshared_buffers(values)
+    return own | without_rounds(why) | _unshared_buffers(values)
 
 
 def _local(values: Values) -> Fixed:
     why = "local trains every client in every round"
-    return {"fraction": (1.0, why)} | _unshared_buffers(values)
+    return {"fraction": (1.0, why)} | without_rounds(why) | _unshared_buffers(values)
 
 
 def _unshared_buffers(values: Values) -> Fixed:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from bench.suites.catalog import OPTIMIZERS, PARTITIONS, STRATEGIES
+from bench.suites.catalog import OPTIMIZERS, PARTITIONS, STRAGGLERS, STRATEGIES
 from bench.suites.choice import Choice
 from bench.suites.family import Family
 from bench.suites.policies import LabelPolicy, policy_from_row, policy_row
@@ -21,8 +21,12 @@ FAMILIES: dict[str, Family] = {
     "strategy": STRATEGIES,
     "partition": PARTITIONS,
     "optimizer": OPTIMIZERS,
+    "stragglers": STRAGGLERS,
 }
 """The fields that are a :class:`Choice`, and what can be chosen."""
+
+IMPLIED: dict[str, dict[str, Any]] = {"dpfedavg": {"sampling": "poisson"}}
+"""By strategy, the fields it leaves no choice about: there this is as good as a default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +52,20 @@ class Scenario:
     partition: Choice = field(default=PARTITIONS.read("iid"))
     fraction: float = 1.0
     """C of McMahan et al. 2017: max(round(C·K), 1) clients train in a round."""
+    sampling: str = "uniform"
+    """``uniform``, ``size`` or ``poisson``: how the round's clients are drawn."""
+    dropout: float = 0.0
+    """The probability with which a client that was drawn never reports."""
+    stragglers: Choice = field(default=STRAGGLERS.read("none"))
+    """The clients that run out of time, and what becomes of their work."""
+    weights: str = "samples"
+    """``samples``, ``uniform`` or ``steps``: how much a client counts in the mean."""
     rounds: int = 10
     local_epochs: int = 1
     """E of McMahan et al. 2017."""
+    local_steps: int | None = None
+    """Updates of a client in a round, in place of ``local_epochs``; None (written ``none``) where
+    those count."""
     batch_size: int | None = 16
     """B of McMahan et al. 2017; None (written ``all``) is the client's whole data."""
     optimizer: Choice = field(default=OPTIMIZERS.read("adam"))
@@ -87,7 +102,7 @@ class Scenario:
         A field or parameter that holds its default is left out, so one added later, with a default
         that keeps today's behaviour, does not rename yesterday's runs.
         """
-        defaults = _default_row()
+        defaults = _default_row() | IMPLIED.get(self.strategy.name, {})
         row = {k: v for k, v in self.row().items() if v != defaults[k]}
         for key in row.keys() & FAMILIES.keys():
             row[key] = FAMILIES[key].without_defaults(getattr(self, key))
@@ -98,7 +113,8 @@ class Scenario:
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> Scenario:
         """The inverse of :meth:`row`; for rows read back from run.json."""
-        values = dict(row)
+        strategy = row.get("strategy", {}).get("name")
+        values = {**IMPLIED.get(strategy, {}), **row}
         for key in FAMILIES:
             if key in values:
                 choice = dict(values[key])

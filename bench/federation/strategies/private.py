@@ -84,7 +84,6 @@ ROWS = {
         source="McMahan et al. 2018 (ICLR), Algorithm 1, flat clipping, estimator f̃_f",
         contribute=send_clipped,
         server=step_noisily,
-        sampling="poisson",
         private=True,
         epsilon=spent,
         check=some_take_part,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from bench.federation.clients import State
 from bench.federation.exact_sum import ExactSum
+from bench.federation.work import Work
 from bench.models.flat import FlatModel
 from bench.randomness import address
 from bench.suites.scenario import Scenario
@@ -51,6 +52,7 @@ class LocalTrainer(Protocol):
         seed_address: tuple[int, int, int],
         optimizer_state: dict[str, Tensor] | None = None,
         hook: Hook | None = None,
+        steps: int | None = None,
     ) -> LocalResult: ...
 
     def recalibrate(self, rows: NDArray[np.int64], batch_size: int | None = 64) -> None: ...
@@ -66,10 +68,13 @@ class Visit:
     round: int
     client: int
     rows: NDArray[np.int64]
+    work: Work
+    """What the client has time for."""
     share: float
-    """n_k / Σ n over the clients selected in this round."""
+    """Its weight over the sum of the weights of the clients that report in this round: n_k / Σ n,
+    unless the scenario weighs them otherwise."""
     share_of_all: float
-    """n_k / Σ n over all clients."""
+    """Its weight over the sum of all clients' weights."""
     start: Tensor
     """(P,) the global parameters that were sent; not to be changed."""
     server: State
@@ -114,13 +119,15 @@ class Visit:
     ) -> LocalResult:
         """Local steps from the model as it stands, by a fresh optimiser, as the scenario says.
 
-        ``whole`` takes all the client's rows as one batch. ``purpose`` gives a training beside the
-        main one batches of its own.
+        The client does what it has time for, or so many ``epochs``. ``whole`` takes all its rows as
+        one batch. ``purpose`` gives a training beside the main one batches of its own.
         """
         seed = self.scenario.seed
+        work = self.work if epochs is None else Work(epochs=epochs)
         result = self.trainer.train(
             self.rows,
-            epochs=self.scenario.local_epochs if epochs is None else epochs,
+            epochs=work.epochs,
+            steps=work.steps,
             batch_size=None if whole else self.scenario.batch_size,
             seed_address=(
                 seed if purpose is None else address(seed, purpose),
@@ -186,9 +193,9 @@ class Closing:
     settings: Settings
     round: int
     clients: tuple[int, ...]
-    """Those who took part, sorted."""
+    """Those who reported, sorted."""
     largest_share: float
-    """max n_k / Σ n over all clients, whether or not they took part."""
+    """The largest ``share_of_all`` of any client, whether or not it took part."""
     parameters: Tensor
     """(P,) the global parameters: live, to be changed."""
     server: State
@@ -222,7 +229,7 @@ def train_plainly(visit: Visit) -> None:
 
 
 def send_parameters(visit: Visit) -> None:
-    """The client's parameters with weight n_k / Σ n over the selected clients."""
+    """The client's parameters, by its share of the round's mean."""
     visit.sums["parameters"].add(visit.parameters, visit.share)
 
 
@@ -275,7 +282,6 @@ class Strategy:
     """Whether running statistics stay with the client whatever ``buffers`` says."""
     keeps_model: bool = False
     """Whether each client keeps a model of its own under ``personal/parameters`` in its state."""
-    sampling: Literal["uniform", "poisson"] = "uniform"
     private: bool = False
     """Whether nothing may be sent that is not clipped and noised: no running statistics."""
     epsilon: Callable[[Scenario, int], float | None] = lambda scenario, rounds: None
