@@ -4,6 +4,7 @@ import bench.cli.baselines
 import bench.cli.check
 import bench.cli.compare
 import bench.cli.data
+import bench.cli.data_cache
 import bench.cli.data_phantom
 import bench.cli.partition
 import bench.cli.plan

@@ -1,6 +1,6 @@
 """``bench data``: what a data tree holds, and its images packed ahead of a run.
 
-``bench data phantom`` joins the group from ``data_phantom``.
+``bench data phantom`` and ``bench data cache`` join the group from files of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.cli.options import (
     Level,
     OutputOption,
     QuietOption,
-    TreeArgument,
+    TreesArgument,
 )
 from bench.cli.run import OnBadImage
 
@@ -33,7 +33,7 @@ app.add_typer(data, name="data")
 
 @data.command()
 def info(
-    folder: TreeArgument = None,
+    folders: TreesArgument = None,
     level: Annotated[Level, typer.Option(help="What the label tables count.")] = Level.study,
     images: Annotated[
         bool,
@@ -51,7 +51,7 @@ def info(
     from bench.report.data_table import as_document, label_table, overview_table
     from bench.report.render import emit, render_json, show
 
-    found = describe_tree(_tree(folder), images=images)
+    found = describe_tree(_tree(folders), images=images)
     overview = overview_table(found)
     if as_json or form is Format.json:
         emit(render_json(overview, **as_document(found)), output)
@@ -63,7 +63,7 @@ def info(
 
 @data.command()
 def pack(
-    folder: TreeArgument = None,
+    folders: TreesArgument = None,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Height and width in pixels.")] = 320,
     split: Annotated[
         list[str] | None,
@@ -91,7 +91,7 @@ def pack(
     from bench.report.render import show
     from bench.runs.reporting import reporter
 
-    tree = _tree(folder)
+    tree = _tree(folders)
     with reporter(quiet=quiet) as report:
         rows = [
             _pack(
@@ -103,13 +103,13 @@ def pack(
     show(table, "json" if as_json else form.value, output, quiet=quiet)
 
 
-def _tree(folder: Path | None) -> Tree:
-    """The folder's label files, all there are; without a folder, the data a run would use."""
+def _tree(folders: list[str] | None) -> Tree:
+    """The folders' label files, all there are; without a folder, the data a run would use."""
     from bench.data.chexpert import label_files, read_tree
     from bench.errors import DataError
     from bench.runs.source import find_source, open_tree
 
-    source = find_source(folder)
+    source = find_source(folders or ())
     if source.root is None:
         return open_tree(source)
     found = tuple(label_files(source.root))
@@ -161,6 +161,7 @@ def _pack(
         "mebibytes": packed.images.nbytes / 2**20,
         "seconds": time.perf_counter() - start,
         "digest": packed.digest,
+        "freed": packed.freed,
         "bad": [
             {"line": bad.line, "path": bad.path, "reason": bad.reason} for bad in packed.skipped
         ],

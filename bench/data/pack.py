@@ -3,8 +3,9 @@
 The first time, every file is decoded (in parallel; see ``decoding``) by the rule of ``images``. A
 process that is killed loses a few images' work; the same call carries on. Afterwards a pack opens
 as soon as every file is seen to have the length and time of change it had; a file that has not is
-hashed, and decoded again only where its bytes differ. Two processes that want the same pack take
-turns, so that the second finds it done.
+hashed, and decoded again only where its bytes differ. The pack of the images as they were before is
+then deleted, unless another tree's images are the same; who has it open keeps it. Two processes
+that want the same pack take turns, so that the second finds it done.
 """
 
 from __future__ import annotations
@@ -15,23 +16,29 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.cache import drop_unused
 from bench.data.decoding import Target, decode
 from bench.data.images import RULE
+from bench.data.locks import locked
 from bench.data.packfiles import (
+    LOCK,
+    TABLE,
+    WORK,
     FileTable,
     Finished,
     Journal,
+    Origin,
     copy_pixels,
     create_pixels,
-    locked,
     open_pixels,
+    pixels_file,
     publish,
     read_finished,
     write_finished,
@@ -71,6 +78,8 @@ class Packed:
     """The rows that are not in it, and why."""
     digest: str
     """SHA-256 over the resize rule, the size and the bytes of the image files in order."""
+    freed: int = 0
+    """Bytes of the pack of these files as they were before, where this call deleted one."""
 
 
 def pack(
@@ -119,7 +128,7 @@ class _Packer:
         now, self.reasons = signatures(self.root, self.paths)
         packed = self._open(self._recall(now), now)
         if packed is None:
-            with locked(self.folder / "lock") as lock:
+            with locked(self.folder / LOCK) as lock:
                 packed = self._make(now, lock, on_bad_image)
         if packed.skipped and on_bad_image == "fail":
             raise _refusal(self.split, packed.skipped)
@@ -127,7 +136,7 @@ class _Packer:
 
     def _recall(self, now: FileTable) -> Finished | None:
         """What was made before; files known to be spoilt, and unchanged, leave ``now``."""
-        finished = read_finished(self.folder / "files.npz", len(self.paths))
+        finished = read_finished(self.folder / TABLE, len(self.paths))
         if finished is not None:
             for row, (size, mtime, why) in finished.spoilt.items():
                 if (now.size[row], now.mtime[row]) == (size, mtime):
@@ -159,7 +168,7 @@ class _Packer:
         )
 
     def _file(self, digest: str) -> Path:
-        return self.packs / f"{digest[:32]}.npy"
+        return pixels_file(self.packs, digest)
 
     def _make(self, now: FileTable, lock: int, on_bad_image: str) -> Packed:
         """Decodes what is not known, with the lock held; another process may have done it.
@@ -179,7 +188,7 @@ class _Packer:
             file = self._file(finished.digest)
             old_pixels = open_pixels(file, int(old.good.sum()), self.size)
         carried = self._unchanged(old if old_pixels is not None else unknown, now)
-        journal, work = Journal(self.folder / "journal"), self.folder / "work.npy"
+        journal, work = Journal(self.folder / "journal"), self.folder / WORK
         if not work.exists():
             journal.remove()
         table = journal.read(len(self.paths))
@@ -191,21 +200,34 @@ class _Packer:
             raise _refusal(self.split, self._bad())
         table.size[carried], table.mtime[carried] = now.size[carried], now.mtime[carried]
         table.sha256[carried] = old.sha256[carried]
-        digest = table.digest(RULE, self.size)
-        published = open_pixels(self._file(digest), int(table.good.sum()), self.size)
-        if published is None and old_pixels is not None and carried.any():
-            copy_pixels(old_pixels, np.flatnonzero(old.good), carried, work, self.size)
-        # The table first: a process killed between the two finds the work and publishes it.
-        write_finished(
-            self.folder / "files.npz", Finished(table=table, digest=digest, spoilt=self.spoilt)
+        made = Finished(
+            origin=Origin(root=self.root, csv=self.split.csv.name, side=self.size),
+            table=table,
+            digest=table.digest(RULE, self.size),
+            spoilt=self.spoilt,
         )
-        if published is None:
-            publish(work, self._file(digest), table.good, self.size)
+        if not self._take_over(made):
+            if old_pixels is not None and carried.any():
+                copy_pixels(old_pixels, np.flatnonzero(old.good), carried, work, self.size)
+            # The table first: a process killed between the two finds the work and publishes it.
+            write_finished(self.folder / TABLE, made)
+            publish(work, self._file(made.digest), table.good, self.size)
         journal.remove()
         work.unlink(missing_ok=True)
-        packed = self._packed(table, digest)
+        packed = self._packed(table, made.digest)
         assert packed is not None, "the pack has just been published"
-        return packed
+        if finished is None or finished.digest == made.digest:
+            return packed
+        return replace(packed, freed=drop_unused(self.packs, finished.digest))
+
+    def _take_over(self, made: Finished) -> bool:
+        """Notes the pack as this tree's, where another tree of equal images has published it."""
+        with locked(self.packs / LOCK):
+            file = self._file(made.digest)
+            there = open_pixels(file, int(made.table.good.sum()), self.size) is not None
+            if there:
+                write_finished(self.folder / TABLE, made)
+        return there
 
     def _unchanged(self, old: FileTable, now: FileTable) -> NDArray[np.bool_]:
         """(n,) files whose bytes are those of the old pack: by signature, else by hashing."""

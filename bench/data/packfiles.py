@@ -2,31 +2,33 @@
 
 packs/<digest>.npy        pixels, named by content: image bytes in order, size and resize rule
 packs/trees/<key>/        one folder for each (root, paths, size, rule)
-    files.npz             each file's length, time of change and SHA-256, and the digest
+    files.npz             each file's length, time of change and SHA-256, the digest, the origin
     work.npy, journal     pixels decoded so far, and which rows those are
     lock                  held while packing; the kernel lets go of it when a process dies
+packs/lock                held while a pack that exists is taken over, or one is deleted
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from bench.atomic import replacing
 
 RECORD = np.dtype([("row", "<i8"), ("size", "<i8"), ("mtime", "<i8"), ("sha256", "u1", 32)])
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zlib.error, BadZipFile)
+"""What reading a damaged ``files.npz`` raises."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOCK, TABLE, WORK = "lock", "files.npz", "work.npy"
 COPY_ROWS = 1024
 """Images copied at a time from one pack file to another."""
 
@@ -73,9 +75,22 @@ class FileTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose pack it is, for a person and for tidying up."""
+
+    root: str
+    """The data folder, links followed; empty where an older version made the pack."""
+    csv: str
+    """The label file's name."""
+    side: int
+    """Pixels; 0 where an older version made the pack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A pack that was made, and what it was made from."""
 
+    origin: Origin
     table: FileTable
     digest: str
     spoilt: dict[int, tuple[int, int, str]]
@@ -89,13 +104,28 @@ def read_finished(file: Path, count: int) -> Finished | None:
         with np.load(file, allow_pickle=False) as held:
             table = FileTable(size=held["size"], mtime=held["mtime"], sha256=held["sha256"])
             columns = [held[f"spoilt_{name}"].tolist() for name in ("row", "size", "mtime", "why")]
-            digest = str(held["digest"])
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, BadZipFile):
+            origin, digest = _origin_and_digest(held)
+    except UNREADABLE:
         return None
     if table.size.shape != (count,) or table.sha256.shape != (count, 32):
         return None
     spoilt = {row: (size, mtime, why) for row, size, mtime, why in zip(*columns, strict=True)}
-    return Finished(table=table, digest=digest, spoilt=spoilt)
+    return Finished(origin=origin, table=table, digest=digest, spoilt=spoilt)
+
+
+def read_origin(file: Path) -> tuple[Origin, str] | None:
+    """Whose pack ``files.npz`` tells of, and the pack's digest; None where it cannot be read."""
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            return _origin_and_digest(held)
+    except UNREADABLE:
+        return None
+
+
+def _origin_and_digest(held: NpzFile) -> tuple[Origin, str]:
+    text = {name: str(held[name]) if name in held else "" for name in ("root", "csv", "side")}
+    origin = Origin(root=text["root"], csv=text["csv"], side=int(text["side"] or 0))
+    return origin, str(held["digest"])
 
 
 def write_finished(file: Path, finished: Finished) -> None:
@@ -108,11 +138,19 @@ def write_finished(file: Path, finished: Finished) -> None:
             mtime=table.mtime,
             sha256=table.sha256,
             digest=np.array(finished.digest),
+            root=np.array(finished.origin.root),
+            csv=np.array(finished.origin.csv),
+            side=np.array(finished.origin.side),
             spoilt_row=np.array(list(spoilt), dtype=np.int64),
             spoilt_size=np.array([size for size, _, _ in spoilt.values()], dtype=np.int64),
             spoilt_mtime=np.array([mtime for _, mtime, _ in spoilt.values()], dtype=np.int64),
             spoilt_why=np.array([why for _, _, why in spoilt.values()], dtype=np.str_),
         )
+
+
+def pixels_file(packs: Path, digest: str) -> Path:
+    """The file of the pack of that digest."""
+    return packs / f"{digest[:32]}.npy"
 
 
 def open_pixels(file: Path, count: int, side: int) -> NDArray[np.uint8] | None:
@@ -226,15 +264,6 @@ class Journal:
     def remove(self) -> None:
         """Forgets the work."""
         self.file.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[int]:
-    """Waits until no other process packs the same images; yields the lock's descriptor."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield stream.fileno()
 
 
 def _boot() -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from bench.data.cache import Entry
 from bench.data.info import KINDS, SplitInfo, TreeInfo
 from bench.report.table import Column, Table
+from bench.report.units import byte_size
 
 
 def overview_table(info: TreeInfo) -> Table:
@@ -89,14 +93,52 @@ def pack_table(rows: list[dict[str, Any]], *, name: str, synthetic: bool) -> Tab
         Column(key="seconds", title="Seconds", write=lambda v: f"{v:,.2f}", align="right"),
         Column(key="digest", title="Content", write=lambda digest: str(digest)[:16]),
     )
-    notes = tuple(
+    notes = [
+        f"deleted the pack of {row['csv']}'s images as they were, {byte_size(row['freed'])}"
+        for row in rows
+        if row["freed"]
+    ]
+    notes += (
         f"skipped: {row['csv']}:{bad['line']}: {bad['path']}: {bad['reason']}"
         for row in rows
         for bad in row["bad"]
     )
     return Table(
-        title=f"Packed {name}", columns=columns, rows=tuple(rows), notes=notes, synthetic=synthetic
+        title=f"Packed {name}",
+        columns=columns,
+        rows=tuple(rows),
+        notes=tuple(notes),
+        synthetic=synthetic,
     )
+
+
+def cache_table(entries: Sequence[Entry], folder: Path, *, pruned: bool) -> Table:
+    """One row a thing in the cache, or, where it was ``pruned``, a thing that was deleted."""
+    rows = tuple(
+        {
+            "kind": entry.kind,
+            "holds": entry.holds,
+            "bytes": entry.bytes,
+            "unused": entry.unused,
+            "path": str(entry.path),
+        }
+        for entry in entries
+    )
+    size = byte_size(sum({entry.path: entry.bytes for entry in entries}.values()))
+    idle = {entry.path: entry.bytes for entry in entries if entry.unused}
+    if pruned:
+        notes = [f"deleted {size}" if entries else "there was nothing to delete"]
+    else:
+        notes = [f"{size} in all"]
+        if idle:
+            notes.append(f"--prune deletes {byte_size(sum(idle.values()))} that nothing will use")
+    columns = (
+        Column(key="kind", title="Kind"),
+        Column(key="holds", title="Of"),
+        Column(key="bytes", title="Size", write=byte_size, align="right"),
+        Column(key="unused", title="Why it went" if pruned else "Unused, since", missing=""),
+    )
+    return Table(title=f"Cache {folder}", columns=columns, rows=rows, notes=tuple(notes))
 
 
 def _count(key: str, title: str) -> Column:

@@ -19,12 +19,14 @@ from bench.locations import cache_folder
 
 EMBEDDED = Parameters(train_patients=360, valid_patients=150, test_patients=150, size=96, seed=2019)
 """Large enough to learn from in minutes on two cores and to score with intervals worth reading."""
+EMBEDDED_PREFIX = "phantom-"
+"""What the names of embedded phantoms begin with, of whatever parameters and code."""
 
 
 def embedded_phantom_folder() -> Path:
     """Where the embedded phantom is or will be: named by its parameters and the code's digest."""
     identity = json.dumps(asdict(EMBEDDED), sort_keys=True) + code_digest()
-    return cache_folder() / f"phantom-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    return cache_folder() / f"{EMBEDDED_PREFIX}{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 def embedded_phantom(progress: Progress | None = None) -> Path:
