@@ -203,6 +203,8 @@ def test_without_whole_batches_nothing_is_prepared(rows, size):
     mine, plain = make(BOTH, capture, compiler), make()
     assert run(mine, rows=rows, batch_size=size).loss == run(plain, rows, size).loss
     assert (capture.captures, compiler.sizes) == (0, [])
+    assert mine.execution.name == "eager"
+    assert mine.execution.reason == "test; there was no whole batch of a fixed size"
 
 
 def test_every_batch_size_has_its_graph_and_the_oldest_goes(monkeypatch):
@@ -228,9 +230,11 @@ def test_a_network_with_hooks_is_executed_plainly_and_only_while_it_has_them():
         assert seen == [5, 5, 5, 5, 3]
         handle.remove()
     assert capture.captures == 0
+    assert mine.execution.reason == "test; the strategy hooks into the network"
     for trainer in (mine, plain):
         run(trainer)
     assert capture.captures == 1
+    assert mine.execution == GRAPH
     assert_same(mine, plain)
 
 

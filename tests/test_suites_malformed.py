@@ -158,6 +158,12 @@ CASES = [
         id="no is a word",
     ),
     pytest.param(
+        HEAD + "defaults: {compile: yes}\n",
+        "2:21",
+        ["true or false or 'auto'", "'yes' is a word in YAML 1.2; write true"],
+        id="compile",
+    ),
+    pytest.param(
         HEAD + "defaults: {augment: flp}\n", "2:21", ["flip+shift", "mean 'flip'?"], id="word"
     ),
     pytest.param(

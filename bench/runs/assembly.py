@@ -75,6 +75,7 @@ class Assembly:
             ),
             hardware.device,
             self.precision,
+            hardware.execution(scenario, sum(self.partition.sizes)),
         )
         self._phase = 1 if started is None else self.phase_of(started.round)
         self.federation = self._federation()
@@ -140,6 +141,11 @@ class Assembly:
                 found=str(error),
                 mend="run the scenario again with --fresh",
             ) from error
+
+    def step_record(self) -> dict[str, Any]:
+        """What run.json keeps of how steps are executed: before the first, what is to be tried."""
+        execution = self.trainer.execution
+        return {"step": execution.name, "step_reason": execution.reason}
 
     def partition_record(self) -> dict[str, Any]:
         """What run.json keeps of the clients."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from bench.suites.scenario import Scenario
     from bench.training.device import Precision
+    from bench.training.execution import Execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,19 @@ class Hardware:
         from bench.training.device import resolve_precision
 
         return resolve_precision(scenario.precision, self.device, scenario.backbone)
+
+    def execution(self, scenario: Scenario, images: int) -> Execution:
+        """How the steps of a scenario with ``images`` training images are to be executed."""
+        from bench.runs.plan import training_images
+        from bench.training.execution import resolve_execution
+
+        return resolve_execution(
+            scenario.compile,
+            self.device,
+            scenario.backbone,
+            images=training_images(scenario, images),
+            side=scenario.image_size,
+        )
 
     def record(self, scenario: Scenario) -> dict[str, Any]:
         """What run.json keeps of the environment: machine, versions, and what was chosen."""

@@ -60,6 +60,15 @@ def total_rounds(scenario: Scenario) -> int:
     return scenario.rounds * phases(scenario)
 
 
+def training_images(scenario: Scenario, images: int) -> int:
+    """Images passed forward and backward over all rounds, where there are ``images`` to train on:
+    an estimate, because clients differ in size."""
+    share = 1.0
+    if scenario.strategy.name not in ("centralized", "local"):
+        share = sample_size(scenario.clients, scenario.fraction) / scenario.clients
+    return round(images * share * scenario.local_epochs * total_rounds(scenario))
+
+
 def plan(
     suite: str, scenarios: Sequence[Planned], results: Path, data: Mapping[str, Data | None]
 ) -> list[Item]:
@@ -99,10 +108,7 @@ def _state(folder: Path | None) -> tuple[str, int]:
 def _cost(scenario: Scenario, images: int | None, speeds: dict[Any, float]) -> Cost:
     if images is None:
         return Cost(training_images=None, seconds=None)
-    share = 1.0
-    if scenario.strategy.name not in ("centralized", "local"):
-        share = sample_size(scenario.clients, scenario.fraction) / scenario.clients
-    passed = round(images * share * scenario.local_epochs * total_rounds(scenario))
+    passed = training_images(scenario, images)
     speed = speeds.get((scenario.backbone, scenario.image_size))
     return Cost(training_images=passed, seconds=None if speed is None else passed / speed)
 

@@ -63,14 +63,15 @@ def run_scenario(
         assembly = Assembly(planned.scenario, material, hardware, folder / CLIENTS_FOLDER, started)
         run = _open(planned, suite, material, folder, hardware, owner, assembly)
         run.write()
+        work = _Work(run, assembly, material, reporter)
         try:
-            return _Work(run, assembly, material, reporter).finish(first)
+            return work.finish(first)
         except KeyboardInterrupt:
-            replace(run, status="interrupted").write()
+            replace(work.run, status="interrupted").write()
             raise
         except Exception as error:
             failure = {"type": type(error).__name__, "message": str(error)}
-            replace(run, status="failed", error=failure).write()
+            replace(work.run, status="failed", error=failure).write()
             raise
 
 
@@ -107,7 +108,7 @@ def _open(
         owner={**owner, "started": now},
         scenario=planned.scenario.row(),
         origin=dict(planned.origin),
-        environment=hardware.record(planned.scenario),
+        environment={**hardware.record(planned.scenario), **assembly.step_record()},
         git=git_state(),
         data={**material.record(), "partition": assembly.partition_record()},
         timestamps={"started": started},
@@ -158,6 +159,7 @@ class _Work:
 
     def _round(self, number: int, last: int) -> dict[str, Any]:
         result = self.assembly.federation.round(number)
+        self._tell_step()
         record: dict[str, Any] = {
             "round": number,
             "loss": result.loss if math.isfinite(result.loss) else None,
@@ -188,6 +190,15 @@ class _Work:
             record |= self.judge.summary(members, self.assembly.trainer.predict)
         self.reporter.round(record, last)
         return record
+
+    def _tell_step(self) -> None:
+        """Keeps, and says, how steps are executed where it is not what was to be tried."""
+        record = self.assembly.step_record()
+        if record.items() <= self.run.environment.items():
+            return
+        self.run = replace(self.run, environment={**self.run.environment, **record})
+        self.run.write()
+        self.reporter.note(f"steps are executed {record['step']} ({record['step_reason']})")
 
     def _checkpoint(self, number: int) -> None:
         state = checkpoint.Checkpoint(round=number, tensors=self.assembly.state())

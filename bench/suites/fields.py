@@ -157,6 +157,11 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         Word(("auto", "fp32", "bf16")),
         "auto is bf16 where the device computes it natively, else fp32.",
     ),
+    "compile": (
+        Either((Flag(), Constant("auto", "auto"))),
+        "Whether torch.compile fuses the network's operations; auto does where a GPU trains a "
+        "large network for long enough to gain by it.",
+    ),
     "views": (Word(("max", "mean", "frontal")), "How a study's views become its score."),
     "evaluate_every": (
         _COUNT,

@@ -74,6 +74,8 @@ class Scenario:
     """``average``, ``local``, ``frozen``, ``recalibrate`` or ``groupnorm``."""
     precision: str = "auto"
     """``fp32``, ``bf16`` or ``auto``: bf16 where the device computes it natively."""
+    compile: bool | str = "auto"
+    """Whether ``torch.compile`` makes the network; ``auto`` for long runs on a GPU."""
     views: str = "max"
     """How a study's views are combined: ``max``, ``mean`` or ``frontal``."""
     evaluate_every: int = 1

@@ -25,6 +25,8 @@ from bench.training.tasks import Task
 
 MOST_GRAPHS = 16
 """Batch sizes kept ready at a time; the one made first goes."""
+NO_WHOLE_BATCH = "there was no whole batch of a fixed size"
+HOOKS = "the strategy hooks into the network"
 Compiler = Callable[[nn.Module], Network]
 
 
@@ -80,7 +82,14 @@ class AcceleratedStep:
 
     def expect(self, batch_size: int | None) -> None:
         """Batches of that many images are whole; None, or hooks on the network: none are."""
-        self._size = None if any(self._hooks) else batch_size
+        why = NO_WHOLE_BATCH
+        if any(self._hooks):
+            why, batch_size = HOOKS, None
+        self._size = batch_size
+        if not self._ready:
+            self.execution = replace(
+                self._wanted, graph=False, compiled=False, reason=f"{self._wanted.reason}; {why}"
+            )
 
     def __call__(self, inputs: Tensor, targets: Tensor, hook: Hook | None = None) -> Tensor:
         """(b, 1, h, w) fp32 and the task's targets → the batch's mean loss, a detached scalar.

@@ -36,7 +36,7 @@ class Step(Protocol):
     """The function (inputs, targets, hook) → loss, with the update as its effect."""
 
     execution: Execution
-    """What the last whole batch was executed by; before the first, what is wanted."""
+    """What whole batches are executed by; before :meth:`expect`, what is to be tried."""
 
     def expect(self, batch_size: int | None) -> None:
         """Says how large the whole batches that follow are; None where there is no fixed size."""

@@ -96,7 +96,7 @@ class Trainer:
 
     @property
     def execution(self) -> Execution:
-        """How whole batches are executed: what was wanted until the first, then what it came to."""
+        """How whole batches are executed; before any training, what is to be tried."""
         return self._step.execution
 
     def set_targets(self, targets: Tensor) -> None:
