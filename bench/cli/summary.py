@@ -11,6 +11,7 @@ from bench.errors import NotComparable
 if TYPE_CHECKING:
     from bench.comparison.rounds_table import RoundsComparison
     from bench.comparison.rows import Comparison
+    from bench.report.headline import Headline
     from bench.report.table import Column, Table
     from bench.results.run import Run
     from bench.runs.executor import Outcome
@@ -115,31 +116,50 @@ def results_tables(outcome: Outcome) -> list[Table]:
 
 
 def _radiograph_table(outcome: Outcome, runs: list[Run]) -> Table:
-    """The headline with interval, speed and traffic."""
+    """The headline with interval, clients' own models, speed and traffic."""
+    from bench.report.headline import headline_of
     from bench.report.table import Column, Table, decimals, interval
 
+    headline = headline_of([run.metrics["valid"] for run in runs])
+    rows = [_row(run, "valid") | _headline_row(run.metrics["valid"], headline) for run in runs]
+    three = decimals(3)
+    mean = headline.observation is None
+    optional = [
+        Column(key="personal_auroc", title="Clients' own", write=three, align="right"),
+        Column(key="best_client", title="Best client", write=three, align="right"),
+    ]
+    shown = [c for c in optional if any(row.get(c.key) is not None for row in rows)]
     columns = (
         Column(key="run", title="Scenario"),
-        Column(
-            key="mean_auroc",
-            title="Mean AUROC",
-            write=decimals(3),
-            align="right",
-            missing="undefined",
-        ),
-        Column(key="mean_ci", title="95 % interval", write=interval(3), align="right"),
-        Column(key="tasks", title="Tasks", align="right"),
-        *_personal_columns(runs),
+        Column(key="auroc", title=headline.title, write=three, align="right", missing="undefined"),
+        Column(key="ci", title="95 % interval", write=interval(3), align="right"),
+        *([Column(key="tasks", title="Tasks", align="right")] if mean else []),
+        *shown,
         *_target_columns(runs),
         *_cost_columns(),
     )
+    notes = list(outcome.notes)
+    if any(column.key == "best_client" for column in shown):
+        notes.append("Best client: the largest of the clients' own AUROCs, chosen by that score")
     return Table(
         title=f"Suite {outcome.suite}: study-level AUROC on the split 'valid'",
         columns=columns,
-        rows=tuple(_row(run, "valid") for run in runs),
-        notes=tuple(outcome.notes),
+        rows=tuple(rows),
+        notes=tuple(notes),
         synthetic=any(run.synthetic for run in runs),
     )
+
+
+def _headline_row(block: dict[str, Any], headline: Headline) -> dict[str, Any]:
+    """The headline's cells; clients have models of their own, or are the run's members."""
+    own = block.get("personal", block)
+    best = headline.best_member(own)
+    row: dict[str, Any] = {"auroc": headline.auroc(block), "ci": headline.interval(block)}
+    if "personal" in block:
+        row |= {"personal": own, "personal_auroc": headline.auroc(own)}
+    if best is not None:
+        row |= {"best_client_name": best[0], "best_client": best[1]}
+    return row
 
 
 def _digit_table(outcome: Outcome, runs: list[Run]) -> Table:
@@ -159,16 +179,6 @@ def _digit_table(outcome: Outcome, runs: list[Run]) -> Table:
         rows=tuple(_row(run, "test") for run in runs),
         notes=tuple(outcome.notes),
     )
-
-
-def _personal_columns(runs: list[Run]) -> list[Column]:
-    """The clients' own models, where any strategy gives them some."""
-    from bench.report.table import Column, decimals
-
-    if not any("personal" in run.metrics["valid"] for run in runs):
-        return []
-    title = "Clients' own"
-    return [Column(key="personal_mean", title=title, write=decimals(3), align="right")]
 
 
 def _target_columns(runs: list[Run]) -> list[Column]:
@@ -215,9 +225,6 @@ def _row(run: Run, split: str) -> dict[str, Any]:
         "images_per_second": run.totals["images_per_second"],
         "bytes": run.totals["bytes_up"] + run.totals["bytes_down"],
     }
-    if "personal" in block:
-        row |= {"personal": block["personal"]}
-        row |= {"personal_mean": block["personal"].get("mean_auroc")}
     if "accuracy" in block:
         row |= {"accuracy": block["accuracy"], "ci": block["ci"]}
     if target is not None:
