@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,10 +93,15 @@ def pack(
     tree = _tree(folders)
     with reporter(quiet=quiet) as report:
         rows = [
-            _pack(
-                one, size, on_bad_image, workers, partial(report.progress, f"decoding {one.name}")
+            {"site": site}
+            | _pack(
+                one,
+                size,
+                on_bad_image,
+                workers,
+                partial(report.progress, f"decoding {one.name if site is None else site}"),
             )
-            for one in _splits(tree, split)
+            for site, one in _splits(tree, split)
         ]
     table = pack_table(rows, name=tree.name, synthetic=tree.synthetic)
     show(table, "json" if as_json else form.value, output, quiet=quiet)
@@ -123,7 +127,8 @@ def _tree(folders: list[str] | None) -> Tree:
     return read_tree(source.root, found)
 
 
-def _splits(tree: Tree, names: list[str] | None) -> list[Split]:
+def _splits(tree: Tree, names: list[str] | None) -> list[tuple[str | None, Split]]:
+    """The splits to pack, each tree's by itself, with the site where there are several."""
     from bench.errors import UsageError
 
     for name in names or ():
@@ -131,7 +136,13 @@ def _splits(tree: Tree, names: list[str] | None) -> list[Split]:
             raise UsageError(
                 f"there is no split '{name}'", where=tree.root, expected=", ".join(tree.splits)
             )
-    return [one for name, one in tree.splits.items() if not names or name in names]
+    trees: list[tuple[str | None, Tree]] = [*tree.sites.items()] or [(None, tree)]
+    return [
+        (site, split)
+        for site, own in trees
+        for name, split in own.splits.items()
+        if not names or name in names
+    ]
 
 
 def _pack(

@@ -30,11 +30,12 @@ class Level(StrEnum):
 SuiteArgument = Annotated[
     str, typer.Argument(help="A suite file, or the name of a shipped suite.", show_default=False)
 ]
-TreeArgument = Annotated[
-    Path | None,
+TreesArgument = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="[DIR]",
-        help="A CheXpert tree; else $CHEXPERT_ROOT, else the embedded phantom.",
+        metavar="[[NAME=]DIR]...",
+        help="A CheXpert tree, else $CHEXPERT_ROOT, else the embedded phantom; several trees are "
+        "sites, called NAME or like their folders.",
         show_default=False,
     ),
 ]
@@ -49,11 +50,13 @@ OutputOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 DataOption = Annotated[
-    Path | None,
+    list[str] | None,
     typer.Option(
         "--data",
-        help="A CheXpert tree, else $CHEXPERT_ROOT, else the embedded phantom; for suites on MNIST "
-        "its folder, else $MNIST_ROOT.",
+        metavar="[NAME=]DIR",
+        help="A CheXpert tree, else $CHEXPERT_ROOT, else the embedded phantom; given several "
+        "times, each tree is a site, called NAME or like its folder. For suites on MNIST its "
+        "folder, else $MNIST_ROOT.",
     ),
 ]
 ResultsOption = Annotated[

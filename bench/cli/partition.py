@@ -59,7 +59,7 @@ def partition(
     loaded = load_suite(suite)
     keys = tuple(overrides or ())
     datasets = dict.fromkeys(one.scenario.dataset for one in loaded.scenarios(keys, select))
-    opened = {name: open_data(found) for name, found in find_sources(data, datasets).items()}
+    opened = {name: open_data(found) for name, found in find_sources(data or (), datasets).items()}
     synthetic = any(one.synthetic for one in opened.values())
     planned = loaded.scenarios(keys, select, profile="phantom" if synthetic else None)
     groups = _distinct(planned, suite, select)

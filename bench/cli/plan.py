@@ -46,7 +46,7 @@ def plan(
     ahead = look_ahead(
         Options(
             suite=suite,
-            data=data,
+            data=tuple(data or ()),
             results=results,
             overrides=tuple(overrides or ()),
             select=select,

@@ -62,7 +62,7 @@ def run(
         check_target(against)
     options = Options(
         suite=suite,
-        data=data,
+        data=tuple(data or ()),
         results=results,
         overrides=tuple(overrides or ()),
         select=select,

@@ -15,16 +15,18 @@ class Stacked:
     and only those of the rows asked for.
     """
 
+    parts: tuple[NDArray[np.uint8], ...]
+    """Each (n_i, size, size)."""
+    starts: NDArray[np.int64]
+    """(p + 1,) the row of each part's first image; the last is n."""
+
     def __init__(self, images: Sequence[Images]) -> None:
-        parts = (one.parts if isinstance(one, Stacked) else (one,) for one in images)
-        arrays = [part for group in parts for part in group]
-        assert len({part.shape[1:] for part in arrays}) == 1, (
-            "nothing, or images of different sizes"
-        )
+        arrays: list[NDArray[np.uint8]] = []
+        for one in images:
+            arrays += one.parts if isinstance(one, Stacked) else (one,)
+        assert len({part.shape[1:] for part in arrays}) == 1, "none, or of different sizes"
         self.parts = tuple(arrays)
-        """Each (n_i, size, size)."""
         self.starts = np.concatenate(([0], np.cumsum([len(part) for part in arrays])))
-        """(p + 1,) the row of each part's first image; the last is n."""
 
     def __len__(self) -> int:
         return int(self.starts[-1])

@@ -84,7 +84,9 @@ def as_document(info: TreeInfo) -> dict[str, Any]:
 
 def pack_table(rows: list[dict[str, Any]], *, name: str, synthetic: bool) -> Table:
     """One row a split that was packed."""
+    sites = any(row.get("site") is not None for row in rows)
     columns = (
+        *((Column(key="site", title="Site"),) if sites else ()),
         Column(key="split", title="Split"),
         _count("images", "Images"),
         _count("skipped", "Skipped"),

@@ -57,6 +57,10 @@ class Digits:
         """Single images, each with its digit."""
         return image_units(self.splits.train_labels, NAMES)
 
+    def notes(self) -> list[str]:
+        """None."""
+        return []
+
     def prepare(
         self,
         size: int,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.joining import SITE, sites_of
 from bench.data.split import Split
+from bench.data.stacked import Images
 from bench.observations import UNCERTAIN
 from bench.runs.material import Members, Predict
 from bench.scoring.report import score_studies
@@ -19,7 +22,7 @@ def score_members(
     members: Members,
     predict: Predict,
     split: Split,
-    images: NDArray[np.uint8],
+    images: Images,
     observations: tuple[str, ...],
     views: str,
 ) -> StudyScores:
@@ -53,24 +56,38 @@ def truth(split: Split, observations: tuple[str, ...]) -> NDArray[np.float32]:
 
 def metrics_of(scored: StudyScores, views: str) -> dict[str, Any]:
     """The metrics block of run.json for one split."""
+    return {"level": "study", "views": views, **block_of(scored)}
+
+
+def block_of(scored: StudyScores) -> dict[str, Any]:
+    """The scores of the members together and, where there are several, of each: ``by_member``."""
     report = score_studies(scored.labels, scored.scores, scored.observations)
-    return {"level": "study", "views": views, **report.metrics()}
+    block = report.metrics()
+    if len(scored.members) > 1:
+        alone = [
+            aurocs_of(replace(scored, scores=scores[None], members=(name,)))
+            for name, scores in zip(scored.members, scored.scores, strict=True)
+        ]
+        block["by_member"] = dict(zip(scored.members, alone, strict=True))
+    return block
 
 
-def personal_of(scored: StudyScores) -> dict[str, Any]:
-    """How clients' own models score: as one block over all of them, and client by client."""
+def by_site(scored: StudyScores, split: Split) -> dict[str, Any]:
+    """``sites``: the same figures over each site's studies alone; nothing where no site is known.
+
+    A study is at the site of its first image in the split.
+    """
+    sites = sites_of(split)
+    if not sites:
+        return {}
+    own = split.extra[SITE][split.study_row()]
+    return {"sites": {site: block_of(scored.take(np.flatnonzero(own == site))) for site in sites}}
+
+
+def aurocs_of(scored: StudyScores) -> dict[str, Any]:
+    """AUROC per observation and their competition mean: what a round's line carries."""
     report = score_studies(scored.labels, scored.scores, scored.observations)
-    alone = [
-        score_studies(scored.labels, member[None], scored.observations).mean_auroc
-        for member in scored.scores
-    ]
-    return {**report.metrics(), "clients": dict(zip(scored.members, alone, strict=True))}
-
-
-def summary_of(scored: StudyScores) -> dict[str, Any]:
-    """The figures a round's line carries: AUROC per observation and their competition mean."""
-    metrics = score_studies(scored.labels, scored.scores, scored.observations).metrics()
     return {
-        "mean_auroc": metrics["mean_auroc"],
-        "auroc": {name: row["auroc"] for name, row in metrics["observations"].items()},
+        "mean_auroc": report.mean_auroc,
+        "auroc": {condition.name: condition.auroc for condition in report.conditions},
     }

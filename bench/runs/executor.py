@@ -32,7 +32,8 @@ class Options:
     """What ``bench run`` was asked to do."""
 
     suite: str
-    data: Path | None = None
+    data: tuple[str, ...] = ()
+    """Folders, each perhaps with a name before it: ``name=folder``."""
     results: Path = Path("results")
     overrides: tuple[str, ...] = ()
     select: str | None = None
@@ -174,12 +175,7 @@ def _notes(source: Source, data: Data | None) -> list[str]:
             notes.append("the phantom has not been generated yet, so nothing of it can be done")
         return notes
     counts = ", ".join(f"{number:,} {name}" for name, number in data.images.items())
-    notes = [f"data: {data.name} ({source.reason}): {counts} images"]
-    if data.synthetic:
-        notes.append(
-            "SYNTHETIC DATA: the phantom is generated; its figures say nothing of patients"
-        )
-    return notes
+    return [f"data: {data.name} ({source.reason}): {counts} images", *data.notes()]
 
 
 class _Suite:

@@ -143,6 +143,10 @@ class Data(Protocol):
         """The training data as partitions take it."""
         ...
 
+    def notes(self) -> list[str]:
+        """What a person should know of it before anything is made of it."""
+        ...
+
     def prepare(
         self,
         size: int,
