@@ -52,6 +52,17 @@ def test_large_terms_take_another_path_to_the_same_grid():
     assert total([small, large])[0].item() == expected * grid
 
 
+def test_both_ways_of_reading_the_sum_agree():
+    """Up to a reach of 32 the bits are turned back; beyond it they are converted."""
+    values = torch.linspace(-4, 4, CHUNK["cpu"] + 3)
+    quick, slow = (ExactSum(len(values), "cpu") for _ in range(2))
+    for running in (quick, slow):
+        for weight in (0.3, 0.1, 0.6):
+            running.add(values, weight)
+    slow._reach = 33.0
+    assert torch.equal(quick.total(), slow.total())
+
+
 def test_one_term_with_weight_one_comes_back_as_it_was():
     values = torch.randn(1000)
     running = ExactSum(1000, "cpu")
