@@ -34,6 +34,7 @@ from bench.throughput.session import measure
 from bench.throughput.table import throughput_table
 from bench.throughput.workbench import RoundTimes, Workbench
 from bench.training.device import Precision
+from bench.training.execution import EAGER
 
 CPU = torch.device("cpu")
 HISTORIES = Path(__file__).parent.parent / FOLDER
@@ -88,6 +89,7 @@ class TestRequest:
             {"batches": ["²"]},
             {"image_sizes": ["100000"]},
             {"precisions": ["fp16"]},
+            {"steps": ["graphs"]},
             {"clients": -1},
             {"seconds": 0.0},
             {"seconds": math.nan},
@@ -213,7 +215,9 @@ def row_by_hand(**changes) -> Row:
     """Ten FLOPs and five bytes an image: the roof is min(1000 / 10, 100 / 5) = 20 images/s."""
     training = Counts(Line(0, 10), Line(0, 5), Line(0, 1))
     inference = Counts(Line(0, 4), Line(8, 0), Line(0, 1))
-    bench = SimpleNamespace(precision=Precision("fp32", "test"), parameters=7, evaluation_batch=4)
+    bench = SimpleNamespace(
+        precision=Precision("fp32", "test"), execution=EAGER, parameters=7, evaluation_batch=4
+    )
     network = Network(
         bench=bench,
         training=training,
@@ -260,17 +264,20 @@ class TestFigures:
         assert record["inference_images_per_second"] is None
 
     def test_the_smallest_batch_near_the_fastest_is_recommended(self):
-        def row(batch, speed, precision="bf16"):
+        def row(batch, speed, precision="bf16", step="graph"):
             return {
                 "backbone": "b",
                 "image_size": 64,
                 "batch": batch,
                 "precision": precision,
+                "step": step,
                 "training_images_per_second": speed,
             }
 
         rows = [row(8, 80.0), row(16, 98.0), row(32, 100.0), row(64, None), row(4, 99.0, "fp32")]
-        assert [(r["batch"], r["precision"]) for r in recommended(rows)] == [(16, "bf16")]
+        rows.append(row(2, 99.5, step="eager"))
+        (best,) = recommended(rows)
+        assert (best["batch"], best["precision"], best["step"]) == (16, "bf16", "graph")
         assert recommended([row(64, None)]) == []
 
     def test_a_machine_in_use_is_called_busy(self):
@@ -408,6 +415,27 @@ class TestSession:
         table = throughput_table(session)
         assert "remark" in [column.key for column in table.columns]
 
+    def test_every_step_has_its_row_and_says_what_it_came_to(self, monkeypatch, small_ceilings):
+        """``auto`` is ``eager`` here, and a compiler that fails leaves its row eager."""
+
+        def broken(_):
+            raise RuntimeError("no compiler")
+
+        monkeypatch.setattr("bench.training.step.compile_network", broken)
+        request = read_request(
+            backbones=["2nn"], batches=["4,8"], steps=["auto,eager,compiled"], clients=2,
+            seconds=0.02,
+        )  # fmt: skip
+        session = measure(request, "cpu", lambda *_: None)
+        assert_session(session)
+        assert [(row["batch"], row["step_reason"]) for row in session["rows"]] == [
+            (4, "operation by operation"),
+            (8, "operation by operation"),
+            (4, "--step compiled; not compiled: RuntimeError: no compiler"),
+            (8, "--step compiled; not compiled: RuntimeError: no compiler"),
+        ]
+        assert {row["step"] for row in session["rows"]} == {"eager"}
+
     def test_a_repetition_of_inference_is_whole_batches_unless_one_is_too_much(self):
         session = session_module._Session(Request(seconds=5.0), CPU, lambda *_: None)
         fast = SimpleNamespace(evaluation_batch=300, infer=lambda images: images / 1000)
@@ -486,6 +514,8 @@ class TestCommand:
             (("--backbone", "densenet121", "--image-size", "16", "--device", "cpu"), "16×16"),
             (("--batch", "many"), "whole numbers"),
             (("--precision", "fp64"), "auto, fp32, bf16"),
+            (("--step", "fused"), "auto, eager, graph, compiled"),
+            (("--backbone", "2nn", "--step", "graph", "--device", "cpu"), "on a GPU only"),
             (("--device", "tpu"), "cuda:N"),
             (("--device", "cuda:99"), "no device"),
             (("--seconds", "-1"), "--seconds"),

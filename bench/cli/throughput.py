@@ -38,6 +38,13 @@ def throughput(
     precision: Annotated[
         list[str] | None, typer.Option(help="auto, fp32, bf16, or several by commas.")
     ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="eager, graph (of kernels, on a GPU), compiled, or several by commas. Default: "
+            "graph on a GPU, eager on a CPU."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     clients: Annotated[
         int, typer.Option(help="Clients of the federated round; 0 leaves it out.")
@@ -70,6 +77,7 @@ def throughput(
         image_sizes=image_size or (),
         batches=batch or (),
         precisions=precision or (),
+        steps=step or (),
         clients=clients,
         seconds=seconds,
     )

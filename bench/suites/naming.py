@@ -173,6 +173,8 @@ def _parameter(name: str, value: Any) -> str:
 def _scalar(value: Any) -> str:
     if value is None:
         return "all"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.10g}"
     return str(value)

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 FOLDER = Path("results") / "measured" / "throughput"
 """Where histories are kept, from the working folder; results/measured is under version control."""
+RECOMMENDED = (
+    "backbone",
+    "image_size",
+    "batch",
+    "precision",
+    "step",
+    "training_images_per_second",
+)
+"""The keys of a row that a recommendation repeats."""
 NEAR = 0.03
 """A smaller batch within this share of the fastest is recommended: the batch is part of an
 experiment, and differences below it are noise."""
@@ -65,8 +74,8 @@ def session_record(
 def recommended(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each backbone and image size, the setting to train with.
 
-    The precision is the fastest row's; the batch is the smallest of that precision whose images/s
-    are within ``NEAR`` of it. Nothing where no row was measured.
+    Precision and step are the fastest row's; the batch is the smallest of those whose images/s are
+    within ``NEAR`` of it. Nothing where no row was measured.
     """
     groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -78,12 +87,11 @@ def recommended(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         near = [
             row
             for row in group
-            if row["precision"] == fastest["precision"]
+            if all(row[key] == fastest[key] for key in ("precision", "step"))
             and _speed(row) >= (1 - NEAR) * _speed(fastest)
         ]
         best = min(near, key=lambda row: row["batch"])
-        keys = ("backbone", "image_size", "batch", "precision", "training_images_per_second")
-        chosen.append({key: best[key] for key in keys})
+        chosen.append({key: best[key] for key in RECOMMENDED})
     return chosen
 
 

@@ -13,6 +13,8 @@ from bench.errors import UsageError
 T = TypeVar("T")
 
 PRECISIONS = ("auto", "fp32", "bf16")
+STEPS = ("auto", "eager", "graph", "compiled")
+"""How steps are executed; ``auto`` is a graph on a GPU and eager on a CPU."""
 LARGEST_SIDE = 4096
 """Pixels; radiographs as they leave the detector are no larger."""
 LARGEST_BATCH = 65_536
@@ -35,6 +37,8 @@ class Setting:
     batch: int
     precision: str
     """``fp32``, ``bf16`` or ``auto``."""
+    step: str = "auto"
+    """``auto``, ``eager``, ``graph`` or ``compiled``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,8 @@ class Request:
     image_sizes: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
     precisions: tuple[str, ...] = ("auto",)
+    steps: tuple[str, ...] = ("auto",)
+    """How steps are executed."""
     clients: int = 5
     """Clients of the federated round; 0 measures none."""
     seconds: float = 3.0
@@ -53,10 +59,11 @@ class Request:
     def settings(self, device_type: str) -> list[Setting]:
         """Every combination, in order; the batches of one network stand together."""
         return [
-            Setting(backbone=backbone, image_size=size, batch=batch, precision=precision)
+            Setting(backbone=backbone, image_size=size, batch=batch, precision=precision, step=step)
             for backbone in self.backbones
             for size in self.image_sizes or (_default_side(backbone, device_type),)
             for precision in self.precisions
+            for step in self.steps
             for batch in self.batches or DEFAULT_BATCHES[device_type]
         ]
 
@@ -67,19 +74,14 @@ def read_request(
     image_sizes: Sequence[str] = (),
     batches: Sequence[str] = (),
     precisions: Sequence[str] = (),
+    steps: Sequence[str] = (),
     clients: int = 5,
     seconds: float = 3.0,
 ) -> Request:
     """The command line's words as a request; a list is given by commas or by repetition.
 
-    Raises UsageError for what is not a number in its range, or no precision.
+    Raises UsageError for what is not a number in its range, or no precision or step.
     """
-    words = _split(precisions) or ["auto"]
-    for word in words:
-        if word not in PRECISIONS:
-            raise UsageError(
-                f"unknown precision '{word}'", expected=", ".join(PRECISIONS), found=word
-            )
     if not 0 <= clients <= MOST_CLIENTS:
         raise UsageError(
             "--clients is out of range",
@@ -96,7 +98,8 @@ def read_request(
         backbones=_unique(_split(backbones) or [DEFAULT_BACKBONE]),
         image_sizes=_unique(_counts(image_sizes, "--image-size", LARGEST_SIDE)),
         batches=_unique(_counts(batches, "--batch", LARGEST_BATCH)),
-        precisions=_unique(words),
+        precisions=_words(precisions, "precision", PRECISIONS),
+        steps=_words(steps, "step", STEPS),
         clients=clients,
         seconds=seconds,
     )
@@ -110,6 +113,15 @@ def _default_side(backbone: str, device_type: str) -> int:
 
 def _split(words: Sequence[str]) -> list[str]:
     return [part for word in words for part in re.split(r"[,\s]+", word.strip()) if part]
+
+
+def _words(given: Sequence[str], what: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The words, each one of ``known``; ``auto`` where there are none."""
+    words = _split(given) or ["auto"]
+    for word in words:
+        if word not in known:
+            raise UsageError(f"unknown {what} '{word}'", expected=", ".join(known), found=word)
+    return _unique(words)
 
 
 def _counts(words: Sequence[str], option: str, most: int) -> list[int]:

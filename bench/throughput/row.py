@@ -10,6 +10,7 @@ from bench.throughput.ceilings import Ceilings
 from bench.throughput.counting import Counts
 from bench.throughput.request import Setting
 from bench.throughput.workbench import RoundTimes, Workbench
+from bench.training.execution import Execution
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Row:
     """Nothing more is measured of the row."""
     steps: int = 1
     """Of one repetition."""
+    execution: Execution | None = None
+    """How whole batches were executed; None before the first."""
     step_seconds: float = 0.0
     """Of one step, after the first."""
     training_seconds: list[float] = field(default_factory=list)
@@ -60,12 +63,15 @@ class Row:
     def record(self, ceilings: Ceilings) -> dict[str, Any]:
         """The row as it is kept: JSON's types, None where there is no figure."""
         bench = self.network.bench
+        execution = self.execution or bench.execution
         return {
             "backbone": self.setting.backbone,
             "image_size": self.setting.image_size,
             "batch": self.setting.batch,
             "precision": bench.precision.name,
             "precision_reason": bench.precision.reason,
+            "step": execution.name,
+            "step_reason": execution.reason,
             "parameters": bench.parameters,
             **self._training(ceilings),
             **self._inference(ceilings),

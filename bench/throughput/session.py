@@ -17,6 +17,7 @@ import torch
 from bench.environment import machine, versions
 from bench.errors import ScenarioFailed
 from bench.throughput.ceilings import Ceilings, ceilings
+from bench.throughput.counting import Counts
 from bench.throughput.memory import PeakMemory, available_bytes
 from bench.throughput.record import session_record
 from bench.throughput.request import Request, Setting
@@ -64,7 +65,8 @@ class _Session:
         self._request = request
         self._device = device
         self._progress = progress
-        self._networks: dict[tuple[str, int, str], Network] = {}
+        self._networks: dict[tuple[str, int, str, str], Network] = {}
+        self._counts: dict[tuple[str, int, str], tuple[Counts, Counts]] = {}
         self.ceilings: Ceilings
 
     def run(self) -> list[Row]:
@@ -88,12 +90,15 @@ class _Session:
         return rows
 
     def _network(self, setting: Setting) -> Network:
-        key = (setting.backbone, setting.image_size, setting.precision)
+        """Each way to execute a step has a network of its own; what it does is the same."""
+        alike = (setting.backbone, setting.image_size, setting.precision)
+        key = (*alike, setting.step)
         if key not in self._networks:
-            bench = Workbench(*key, self._device)
-            self._networks[key] = Network(
-                bench=bench, training=bench.count_training(), inference=bench.count_inference()
-            )
+            bench = Workbench(*alike, self._device, setting.step)
+            if alike not in self._counts:
+                self._counts[alike] = bench.count_training(), bench.count_inference()
+            training, inference = self._counts[alike]
+            self._networks[key] = Network(bench=bench, training=training, inference=inference)
         return self._networks[key]
 
     def _warm_up(self, row: Row) -> None:
@@ -105,6 +110,7 @@ class _Session:
         bench.train(batch, 1)
         seconds = min(bench.train(batch, 1) for _ in "ab")
         row.peak_memory, row.peak_memory_kind = peak.bytes(), peak.kind
+        row.execution = bench.execution
         each = self._request.seconds / REPETITIONS
         if steps := min(SHORT_STEPS, int(each / seconds)):
             seconds = bench.train(batch, steps) / steps  # less of what a call costs in itself
@@ -210,10 +216,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_twins(rows: list[Row]) -> list[Row]:
-    """``auto`` beside the precision that it comes to would be measured twice."""
+    """``auto`` beside the precision or step that it comes to would be measured twice."""
     kept: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         setting = row.setting
-        name = row.network.bench.precision.name
-        kept.setdefault((setting.backbone, setting.image_size, setting.batch, name), row)
+        bench = row.network.bench
+        names = (bench.precision.name, bench.execution.name)
+        kept.setdefault((setting.backbone, setting.image_size, setting.batch, *names), row)
     return list(kept.values())

@@ -19,6 +19,7 @@ def throughput_table(session: Mapping[str, Any]) -> Table:
         Column(key="image_size", title="Size", align="right"),
         Column(key="batch", title="Batch", align="right"),
         Column(key="precision", title="Precision"),
+        Column(key="step", title="Step"),
         Column(key="training_images_per_second", title="Training images/s", **_SPEED),
         Column(key="training_spread", title="Spread", write=_spread, align="right"),
         Column(key="training_share", title="Of roofline", write=_percent, align="right"),
@@ -36,7 +37,7 @@ def throughput_table(session: Mapping[str, Any]) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         notes=tuple(_notes(session)),
-        lead=4,
+        lead=5,
     )
 
 
@@ -77,7 +78,8 @@ def _notes(session: Mapping[str, Any]) -> list[str]:
 def _advice(best: Mapping[str, Any]) -> str:
     return (
         f"Recommended for {best['backbone']} at {best['image_size']} px: batch {best['batch']}, "
-        f"{best['precision']} ({_rate(best['training_images_per_second'])} images/s)."
+        f"{best['precision']}, {best['step']} steps "
+        f"({_rate(best['training_images_per_second'])} images/s)."
     )
 
 

@@ -24,6 +24,7 @@ from bench.suites.scenario import Scenario
 from bench.throughput.ceilings import synchronize
 from bench.throughput.counting import SAMPLES, Counts, count
 from bench.training.device import resolve_precision
+from bench.training.execution import Execution, execution_named
 from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
 from bench.training.trainer import PREDICTION_PIXELS, Trainer
@@ -51,8 +52,14 @@ class Workbench:
     """
 
     def __init__(
-        self, backbone: str, image_size: int, precision: str, device: torch.device
+        self,
+        backbone: str,
+        image_size: int,
+        precision: str,
+        device: torch.device,
+        step: str = "auto",
     ) -> None:
+        self._execution = execution_named(step, device)
         self.scenario = Scenario(
             observations=OBSERVATIONS,
             label_policy=tuple((name, "u-ones") for name in OBSERVATIONS),
@@ -81,8 +88,20 @@ class Workbench:
         labels = random.integers(0, 2, (self._images, len(OBSERVATIONS))).astype(np.float32)
         targets = self._task.targets(labels, SEED)
         return Trainer(
-            self.scenario, self.flat, self._task, images, targets, self.device, self.precision
+            self.scenario,
+            self.flat,
+            self._task,
+            images,
+            targets,
+            self.device,
+            self.precision,
+            self._execution,
         )
+
+    @property
+    def execution(self) -> Execution:
+        """How the steps that were timed last were executed."""
+        return self.trainer.execution
 
     @property
     def parameters(self) -> int:

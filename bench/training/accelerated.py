@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.models.flat import FlatModel
 from bench.training.compilation import Network
 from bench.training.execution import Execution
-from bench.training.graphs import BatchGraph, Capture, undisturbed
+from bench.training.graphs import BatchGraph, Capture, choosing_kernels, undisturbed
 from bench.training.optimizers import Optimizer
 from bench.training.step import AutogradStep, Hook, hooks_of
 from bench.training.tasks import Task
@@ -114,7 +114,7 @@ class AcceleratedStep:
         """Tries what is wanted for batches of this size; the model is left as it was."""
         step, graph = self._eager, None
         failures: list[str] = []
-        with undisturbed(self._flat):
+        with undisturbed(self._flat), choosing_kernels():
             if self._wanted.compiled:
                 compiled = self._compile(inputs, targets, failures)
                 step = compiled or step

@@ -124,16 +124,16 @@ def prepare(device: torch.device, threads: int | None = None) -> int:
 
     Denormal numbers are flushed to zero: Adam's first moment decays into them wherever a gradient
     stays zero, and arithmetic on them takes ten times as long. fp32 on a GPU means fp32, so
-    TF32 is off; shapes repeat, so cuDNN may search for its fastest kernels.
+    TF32 is off. The GPU becomes the process's own, whose generator ``manual_seed`` seeds.
     """
     count = threads or choose_threads()
     keep_freed_memory()
     torch.set_flush_denormal(True)
     torch.set_num_threads(count)
     if device.type == "cuda":
+        torch.cuda.set_device(device)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
     return count
 
 

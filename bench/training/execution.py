@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.errors import UsageError
 from bench.training.device import SMALL_NETWORKS
 
 WORTH_PIXELS = 2**36
@@ -58,6 +59,22 @@ def resolve_execution(
     against = _against(device, backbone, images=images, side=side)
     reason = against or f"compile: auto, for {images:,} images of {side} px"
     return Execution(graph=graph, compiled=against is None, reason=reason)
+
+
+def execution_named(word: str, device: torch.device) -> Execution:
+    """``eager``, ``graph``, ``compiled`` (on a GPU both) or ``auto``, a graph where there is a GPU.
+
+    Raises UsageError for a graph on a CPU.
+    """
+    assert word in ("auto", "eager", "graph", "compiled"), f"unknown step {word}"
+    graph = device.type == "cuda" and word != "eager"
+    if word == "graph" and not graph:
+        raise UsageError(
+            "a step can be a graph on a GPU only",
+            found=f"--step graph on {device.type}",
+            mend="leave --step out, or say --step eager,compiled",
+        )
+    return Execution(graph=graph, compiled=word == "compiled", reason=f"--step {word}")
 
 
 def _against(device: torch.device, backbone: str, *, images: int, side: int) -> str | None:

@@ -138,6 +138,21 @@ class CudaCapture:
 
 
 @contextmanager
+def choosing_kernels() -> Iterator[None]:
+    """cuDNN times its kernels for every convolution it meets, and keeps the fastest for its shape.
+
+    That takes seconds for a deep network, and is worth it for the size that whole batches have, not
+    for each of the sizes that last batches have.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
 def undisturbed(flat: FlatModel) -> Iterator[None]:
     """Puts back running statistics and generators; parameters must not be touched inside.
 
