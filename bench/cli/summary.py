@@ -43,6 +43,7 @@ def print_summary(outcome: Outcome, *, against: str, as_json: bool, quiet: bool)
             *tables_of(comparisons),
             *([] if comparisons else _condition_tables(outcome)),
             *_rounds_tables(rounds),
+            *_site_tables(outcome),
             *results,
         ]
         emit(render_many(tables, "table"), None)
@@ -97,6 +98,14 @@ def _condition_tables(outcome: Outcome) -> list[Table]:
     from bench.report.run_tables import condition_table
 
     return [condition_table(run, "valid") for run in outcome.runs if not _of_digits(run)]
+
+
+def _site_tables(outcome: Outcome) -> list[Table]:
+    """How each run scored at each site, where the data has sites."""
+    from bench.report.run_tables import site_table
+
+    table = site_table(outcome.runs, "valid")
+    return [] if table is None else [table]
 
 
 def _of_digits(run: Run) -> bool:
@@ -225,6 +234,8 @@ def _row(run: Run, split: str) -> dict[str, Any]:
         "images_per_second": run.totals["images_per_second"],
         "bytes": run.totals["bytes_up"] + run.totals["bytes_down"],
     }
+    if "sites" in block:
+        row |= {"sites": block["sites"]}
     if "accuracy" in block:
         row |= {"accuracy": block["accuracy"], "ci": block["ci"]}
     if target is not None:

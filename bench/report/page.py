@@ -13,7 +13,7 @@ from bench.report.formats import SYNTHETIC
 from bench.report.formats.html import template, view
 from bench.report.provenance import provenance_tables, settings_tables
 from bench.report.roc import panels_of, tasks_panel
-from bench.report.run_tables import condition_table, cost_table, summary_table
+from bench.report.run_tables import condition_table, cost_table, site_table, summary_table
 from bench.report.table import Table
 from bench.results.ownership import actual_status
 from bench.results.run import Run
@@ -52,7 +52,7 @@ def report_page(
     return template("report.html").render(
         heading=title,
         synthetic=_banner(runs),
-        summaries=[view(_plain(summary_table(runs, split))) for split in splits],
+        summaries=[view(_plain(table)) for split in splits for table in _summaries(runs, split)],
         comparisons=[view(_plain(table)) for table in tables],
         notes=notes,
         training=training,
@@ -62,6 +62,11 @@ def report_page(
         provenance=[view(table) for table in provenance_tables(runs)],
         version=__version__,
     )
+
+
+def _summaries(runs: Sequence[Run], split: str) -> list[Table]:
+    sites = site_table(runs, split)
+    return [summary_table(runs, split), *([] if sites is None else [sites])]
 
 
 def _plain(table: Table) -> Table:

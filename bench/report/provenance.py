@@ -79,6 +79,8 @@ def _provenance(run: Run) -> dict[str, str]:
     }
     for split, counts in (data.get("splits") or {}).items():
         found[f"{split} split"] = ", ".join(f"{n:,} {what}" for what, n in counts.items())
+    for site, own in (data.get("sites") or {}).items():
+        found[f"site {site}"] = _site(own)
     found |= {
         "partition": partition.get("description"),
         "clients": f"{len(sizes)}, of {min(sizes):,} to {max(sizes):,} images" if sizes else None,
@@ -87,6 +89,13 @@ def _provenance(run: Run) -> dict[str, str]:
         **{f"{s} scores SHA-256": _digest(value) for s, value in run.scores_sha256.items()},
     }
     return {key: str(value) for key, value in found.items() if value not in (None, "")}
+
+
+def _site(own: Mapping[str, Any]) -> str:
+    """``nih621-320, synthetic, c71e87e4bbeffe4f…, train 411 images, valid 210 images``."""
+    splits = [f"{name} {counts['images']:,} images" for name, counts in own["splits"].items()]
+    made = ["synthetic"] if own["synthetic"] else []
+    return ", ".join([own["name"], *made, f"digest {_digest(own['digest'])}", *splits])
 
 
 def _commit(git: Mapping[str, Any]) -> str:

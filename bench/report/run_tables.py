@@ -43,6 +43,60 @@ def summary_table(runs: Sequence[Run], split: str) -> Table:
     )
 
 
+def site_table(runs: Sequence[Run], split: str) -> Table | None:
+    """The columns of :func:`summary_table` for each run at each site; None where no site is known.
+
+    Where the clients are the sites and have models of their own, so has a column: the mean AUROC of
+    the site's own client there.
+    """
+    scored = [run for run in runs if "sites" in run.metrics.get(split, {})]
+    pairs = [
+        (run, site, block) for run in scored for site, block in run.metrics[split]["sites"].items()
+    ]
+    names = _conditions([block for _, _, block in pairs])
+    defined = [n for n in names if any(_is_number(_auroc(block, n)) for _, _, block in pairs)]
+    rows = [
+        _summary_row(run, block, defined)
+        | {"site": site, "n": block["n"], "own": own_auroc(run, split, site)}
+        for run, site, block in pairs
+    ]
+    if not rows:
+        return None
+    own = any(row["own"] is not None for row in rows)
+    three = decimals(3)
+    return Table(
+        title=f"AUROC by site on the split '{split}'",
+        columns=(
+            Column(key="run", title="Scenario"),
+            Column(key="site", title="Site"),
+            Column(key="n", title="Studies", write="{:,}".format, align="right"),
+            Column(key="mean_auroc", title="Mean AUROC", write=three, align="right"),
+            Column(key="mean_ci", title="95 % interval", write=interval(3), align="right"),
+            Column(key="tasks", title="Tasks", align="right"),
+            *((Column(key="own", title="Site's own", write=three, align="right"),) if own else ()),
+            *(Column(key=name, title=name, write=three, align="right") for name in defined),
+        ),
+        rows=tuple(rows),
+        notes=(
+            "each site's studies alone",
+            *(("Site's own: the mean AUROC of the site's own client there",) if own else ()),
+        ),
+        lead=2,
+        synthetic=any(run.synthetic for run in scored),
+    )
+
+
+def own_auroc(run: Run, split: str, site: str) -> float | None:
+    """The mean AUROC at a site of its own client's model; None where there is none."""
+    clients = (run.data.get("partition") or {}).get("names", [])
+    block = run.metrics[split]
+    members = block.get("personal", block).get("sites", {}).get(site, {}).get("by_member", {})
+    if site not in clients:
+        return None
+    mean: float | None = members.get(f"client-{clients.index(site)}", {}).get("mean_auroc")
+    return mean
+
+
 def condition_table(run: Run, split: str) -> Table:
     """Every condition of one run with its interval and counts, or why it has no AUROC."""
     block = run.metrics[split]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+SITES = "sites"
+"""The key of label policies by site, see :mod:`bench.suites.policies`."""
 FEW = 3
 """Elements of a list that a narrow cell names; of more it says how many there are."""
 
@@ -20,6 +22,8 @@ def setting_text(key: str, value: Any) -> str:
 
 def short_setting(key: str, value: Any) -> str:
     """The same for a narrow cell: long lists are counted, and mixed mappings only named so."""
+    if isinstance(value, Mapping) and SITES in value:
+        return "per site"
     if isinstance(value, Mapping) and "name" not in value and len(_distinct(value)) > 1:
         return "per observation"
     if isinstance(value, list | tuple) and len(value) > FEW:
@@ -37,17 +41,25 @@ def value_text(value: Any) -> str:
         if "name" in value:
             inner = ", ".join(f"{k}={value_text(v)}" for k, v in value.items() if k != "name")
             return f"{value['name']}({inner})" if inner else str(value["name"])
+        if SITES in value:
+            return value_text(value[SITES])
         distinct = _distinct(value)
         if len(distinct) == 1:
             return distinct[0]
-        return ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
+        return ", ".join(f"{k}: {_inner(v)}" for k, v in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(value_text, value)) or "none"
+        return ", ".join(map(_inner, value)) or "none"
     return str(value)
 
 
+def _inner(value: Any) -> str:
+    """A value among others: what has commas of its own stands in braces."""
+    mixed = isinstance(value, Mapping) and "name" not in value and len(_distinct(value)) > 1
+    return f"{{{value_text(value)}}}" if mixed else value_text(value)
+
+
 def _distinct(value: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(map(str, value.values())))
+    return list(dict.fromkeys(map(_inner, value.values())))
 
 
 def _word_for_none(key: str) -> str:
