@@ -324,10 +324,12 @@ def test_other_studies_and_other_labels_are_not_comparable(tmp_path: Path) -> No
 
 
 def test_a_folder_is_matched_by_name(tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        write_run(tmp_path / "now", name=name)
+    scenarios = {name: replace(POOLED, rounds=rounds) for rounds, name in enumerate("abc", 1)}
+    for name, scenario in scenarios.items():
+        write_run(tmp_path / "now", name=name, scenario=scenario)
     for name in ("a", "b"):
-        write_run(tmp_path / "then", name=name, scores=some_scores(seed=4))
+        then = {"scenario": scenarios[name], "scores": some_scores(seed=4)}
+        write_run(tmp_path / "then", name=name, **then)
     found, notes = compare_all([tmp_path / "now"], str(tmp_path / "then"))
     assert [(c.run, c.against) for c in found] == [("a", "a"), ("b", "b")]
     assert notes == [f"c is left out: {tmp_path / 'then'} has 0 runs of that name"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.results.names import told_apart
 from bench.results.run import Run
 from tests.in_process import Ended, call
 from tests.runs_on_disk import SCENARIO, some_scores, write_run
@@ -111,7 +112,7 @@ def test_paper_test_needs_the_test_split(compare: Any, results: Path) -> None:
     done = compare("--against", "paper:test")
     assert done.code == 4
     assert "it was not scored on test" in done.err
-    run = write_run(results / "smoke", name="tested", data=REAL)
+    run = write_run(results / "smoke", name="tested", scenario=replace(SCENARIO, seed=3), data=REAL)
     replace(run, metrics={**run.metrics, "test": run.metrics["valid"]}).write()
     done = compare("--against", "paper:test", "--json")
     rows = json.loads(done.out)["rows"]
@@ -188,7 +189,7 @@ def test_nothing_to_compare_is_exit_4_and_never_a_pass(compare: Any, tmp_path: P
     empty.mkdir()
     write_run(tmp_path / "half", status="interrupted")
     for arguments, reason in (
-        ((empty,), "no run is finished"),
+        ((empty,), "there is no run here"),
         ((tmp_path / "half",), "no run is finished"),
         (("--split", "train"), "not scored on train"),
         (("--against", "irvin2019-counts"), "does not publish AUROC"),
@@ -197,3 +198,81 @@ def test_nothing_to_compare_is_exit_4_and_never_a_pass(compare: Any, tmp_path: P
         assert done.code == 4, done.err
         assert done.out == ""
         assert reason in done.err
+
+
+def two_folders(root: Path) -> tuple[Path, Path]:
+    """A suite run in two results folders, and one of its scenarios in another suite too."""
+    seeds = [replace(SCENARIO, seed=seed) for seed in range(2)]
+    for number, scenario in enumerate(seeds):
+        write_run(
+            root / "one" / "smoke", name=f"a-seed{number}", scenario=scenario, data=REAL,
+            scores=some_scores(seed=number),
+        )  # fmt: skip
+    other = replace(SCENARIO, rounds=9)
+    for place, suite in (("one", "smoke"), ("one", "more"), ("two", "smoke")):
+        write_run(root / place / suite, suite=suite, name="b", scenario=other, data=REAL)
+    return root / "one", root / "two"
+
+
+def test_a_run_that_is_there_twice_is_shown_once_and_one_of_two_suites_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = two_folders(tmp_path)
+    done = call(capsys, "compare", one, two, "--json")
+    repeat = next(two.rglob("run.json")).parent
+    original = next((one / "smoke").glob("b-*"))
+    assert f"{repeat} is left out: it is the same scenario as {original}" in done.err
+    runs = {row["run"] for row in json.loads(done.out)["rows"]}
+    assert runs == {"a (2 seeds)", "smoke/b", "more/b"}
+
+
+def test_a_folder_against_a_folder_goes_by_name_and_suite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = two_folders(tmp_path)
+    write_run(two / "smoke", name="dead", scenario=replace(SCENARIO, rounds=7), status="failed")
+    write_run(two / "more", suite="more", name="c", scenario=replace(SCENARIO, rounds=6), data=REAL)
+    done = call(capsys, "compare", one, "--against", two, "--json")
+    assert "dead is left out: it is failed" in done.err
+    assert f"a-seed0 is left out: {two} has 0 runs of that name" in done.err
+    found = json.loads(done.out)["comparisons"]
+    assert [(c["run"], c["against"]) for c in found] == [
+        ("more/b", "b"),
+        ("smoke/b", "b"),
+    ]
+
+
+def test_one_run_against_another_of_its_name_names_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = two_folders(tmp_path)
+    theirs = next(two.glob("smoke/b-*"))
+    done = call(capsys, "compare", one / "more", "--against", theirs, "--json")
+    assert [c["against"] for c in json.loads(done.out)["comparisons"]] == [str(theirs)]
+
+
+def test_nothing_is_held_against_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, _ = two_folders(tmp_path)
+    done = call(capsys, "compare", one, "--against", one)
+    assert done.code == 4
+    assert "it would be held against itself" in done.err
+    assert "bench baselines" not in done.err
+
+
+def test_a_run_whose_process_is_gone_is_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, name="a", status="running", data=REAL)
+    done = call(capsys, "compare", tmp_path)
+    assert done.code == 4
+    assert "a is left out: it is interrupted" in done.err
+
+
+def test_runs_of_one_name_are_told_apart_by_suite_and_then_by_folder(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / folder, suite=suite, name=name)
+        for folder, suite, name in (("p", "s", "a"), ("q", "s", "a"), ("q", "t", "b"))
+    ]
+    extra = write_run(tmp_path / "q", suite="t", name="a")
+    names = [run.name for run in told_apart([*runs, extra])]
+    assert names == [str(runs[0].folder), str(runs[1].folder), "b", "t/a"]

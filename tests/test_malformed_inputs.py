@@ -386,7 +386,7 @@ def test_options_of_compare(place: Place) -> None:
     empty = place.folder / "empty"
     empty.mkdir()
     check(place.compare("--against", "papper"), 2, "papper", "did you mean 'paper'?")
-    check(place.compare("--against", empty), 4, "nothing could be compared")
+    check(place.compare("--against", empty), 4, "there is no run here")
     check(place.compare("--format", "excel"), 2, "excel")
     check(place.compare("--ci", "bayes"), 2, "bayes")
     check(place.compare("--output", empty), 2, "names a folder")

@@ -53,10 +53,11 @@ def roc(
     folder; several runs get a figure a condition. Prints the files written.
     """
     from bench.report.roc import draw, folder_of, overlaid, panels_of, undrawn
+    from bench.results.names import told_apart
     from bench.results.run import some_runs
 
     formats = _formats(form)
-    scored = _scored(some_runs(runs), split.value)
+    scored = told_apart(_scored(some_runs(runs), split.value))
     published = [_published(run, split.value, against) for run in scored]
     if len(scored) == 1:
         only = scored[0]

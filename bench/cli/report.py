@@ -39,9 +39,10 @@ def report(
     from bench.comparison.captions import NONE, captions
     from bench.report.page import report_page
     from bench.report.render import emit
+    from bench.results.names import told_apart
     from bench.results.run import some_runs
 
-    found = some_runs(runs or [Path("results")])
+    found = told_apart(some_runs(runs or [Path("results")]))
     tables, notes = _comparisons(found, against)
     page = report_page(
         found,

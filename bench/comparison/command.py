@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.comparison.paired import compare_runs
@@ -15,6 +16,8 @@ from bench.comparison.rounds_table import (
 from bench.comparison.rows import Comparison
 from bench.comparison.subject import Method, subjects
 from bench.errors import BaselineError, NotComparable, UsageError
+from bench.results.names import told_apart, without_repeats
+from bench.results.ownership import actual_status
 from bench.results.run import Run, find_runs
 
 COMMITTED = ("reference", "measured")
@@ -38,15 +41,18 @@ def compare_all(
     """
     runs, notes = _finished(paths, results)
     other = Path(against)
-    if other.exists() and not _is_table(against, baselines):
+    paired = other.exists() and not _is_table(against, baselines)
+    if paired:
         comparisons = _against_runs(runs, other, split or DEFAULT_SPLIT, notes)
     else:
-        comparisons = _against_table(runs, against, split, method, baselines, notes)
+        comparisons = _against_table(told_apart(runs), against, split, method, baselines, notes)
     if not any(comparison.comparable for comparison in comparisons):
         raise NotComparable(
             f"nothing could be compared with '{against}'",
-            found="; ".join(_reasons(comparisons, notes)) or "no run",
-            mend="`bench baselines` lists the published tables with their conditions",
+            found="; ".join(_reasons(comparisons, notes)),
+            mend="name runs of the same names, scored on the same studies"
+            if paired
+            else "`bench baselines` lists the published tables with their conditions",
         )
     return comparisons, notes
 
@@ -102,14 +108,24 @@ def _finished(paths: Sequence[Path], results: Path) -> tuple[list[Run], list[str
     found = find_runs(paths or [results])
     if not paths:
         found = [run for run in found if run.folder.parent.name not in COMMITTED]
-    notes = [f"{run.name} is left out: it is {run.status}" for run in found if run.status != "done"]
-    done = [run for run in found if run.status == "done"]
+    usable, notes = _usable(found, ", ".join(map(str, paths or [results])))
+    distinct, repeats = without_repeats(usable)
+    return distinct, [*notes, *repeats]
+
+
+def _usable(found: Sequence[Run], where: str) -> tuple[list[Run], list[str]]:
+    """The finished ones, and what was left out."""
+    states = [(run, actual_status(run)) for run in found]
+    notes = [f"{run.name} is left out: it is {state}" for run, state in states if state != "done"]
+    done = [run for run, state in states if state == "done"]
     if not done:
         raise NotComparable(
-            "no run is finished",
-            where=", ".join(map(str, paths)) or results,
-            found=f"{len(found)} runs",
-            mend="finish them with `bench run`",
+            "no run is finished" if found else "there is no run here",
+            where=where,
+            found="; ".join(notes) or None,
+            mend="finish them with `bench run`"
+            if found
+            else "name a folder that `bench run` wrote",
         )
     return done, notes
 
@@ -139,15 +155,28 @@ def _against_runs(
     runs: Sequence[Run], other: Path, split: str, notes: list[str]
 ) -> list[Comparison]:
     """Each run against the other run, or against the one of its name in the other folder."""
-    theirs = find_runs([other])
+    theirs, more = _usable(find_runs([other]), str(other))
+    notes += more
+    if len(theirs) == 1 and theirs[0].name in {run.name for run in runs}:
+        theirs = [replace(theirs[0], name=str(theirs[0].folder))]
     comparisons = []
-    for run in runs:
-        same = theirs if len(theirs) == 1 else [t for t in theirs if t.name == run.name]
+    for run, named in zip(runs, told_apart(runs), strict=True):
+        same = _namesakes(run, theirs)
         if len(same) != 1:
-            notes.append(f"{run.name} is left out: {other} has {len(same)} runs of that name")
-        elif same[0].folder.resolve() != run.folder.resolve() or len(runs) == 1:
-            comparisons.append(compare_runs(run, same[0], split))
+            notes.append(f"{named.name} is left out: {other} has {len(same)} runs of that name")
+        elif same[0].folder.resolve() == run.folder.resolve() and len(runs) > 1:
+            notes.append(f"{named.name} is left out: it would be held against itself")
+        else:
+            comparisons.append(compare_runs(named, same[0], split))
     return comparisons
+
+
+def _namesakes(run: Run, theirs: Sequence[Run]) -> list[Run]:
+    """The only other run; else those of the run's name, of its suite if there are such."""
+    if len(theirs) == 1:
+        return list(theirs)
+    same = [other for other in theirs if other.name == run.name]
+    return [other for other in same if other.suite == run.suite] or same
 
 
 def _reasons(comparisons: Sequence[Comparison], notes: Sequence[str]) -> list[str]:

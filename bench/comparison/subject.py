@@ -46,7 +46,10 @@ class Subject:
 
 
 def subjects(runs: Sequence[Run], split: str, method: Method = "logit") -> list[Subject]:
-    """The runs that were scored on ``split``, seeds of one scenario taken together, in order."""
+    """The runs that were scored on ``split``, seeds of one scenario taken together, in order.
+
+    No two may be of the same scenario and seed: see :func:`bench.results.names.without_repeats`.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if split in run.metrics:
@@ -56,12 +59,10 @@ def subjects(runs: Sequence[Run], split: str, method: Method = "logit") -> list[
 
 def _apart_from_seed(run: Run) -> str:
     row = {key: value for key, value in run.scenario.items() if key != "seed"}
-    return json.dumps([run.suite, run.data.get("digest"), row], sort_keys=True)
+    return json.dumps([run.suite, run.semantics, run.data.get("digest"), row], sort_keys=True)
 
 
 def _subject(runs: tuple[Run, ...], split: str, method: Method) -> Subject:
-    distinct = {run.scenario.get("seed"): run for run in runs}
-    runs = tuple(distinct.values())
     if len(runs) == 1 and method == "logit":
         return Subject(
             name=runs[0].name, split=split, runs=runs, metrics=runs[0].metrics[split], sd={}
