@@ -10,11 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import bench.verify as module
+import bench.verify.checks as module
 from bench.cli.verify import verification_table
 from bench.errors import SuiteError
 from bench.federation.strategies import TABLE
-from bench.verify import CHECKS, Bench, Check, Finding, difference, trained
+from bench.suites.scenario import Choice
+from bench.verify.checks import CHECKS, Check, Finding
+from bench.verify.federations import Bench, difference, trained
 
 CPU = torch.device("cpu")
 
@@ -65,6 +67,26 @@ def test_what_is_not_fedavg_is_told_from_it(bench, name, parameters):
     """A strategy that quietly trained by FedAvg, or a difference that saw nothing, would pass all
     the equivalences above."""
     other = bench.federation(name, parameters=parameters)
+    assert difference(trained(bench.federation()), trained(other)) > 10 * bench.rounding()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"sampling": "poisson", "fraction": 0.5},
+        {"dropout": 0.5},
+        {"stragglers": Choice("partial", (("share", 0.5),))},
+        {"stragglers": Choice("dropped", (("share", 0.5),))},
+        {"local_steps": 5},
+        {"weights": "uniform"},
+        {"weights": "steps"},
+        {"compression": Choice("topk", (("error_feedback", True), ("share", 0.5)))},
+        {"compression": Choice("int8", (("block", 16),))},
+    ],
+    ids=str,
+)
+def test_what_clients_do_otherwise_is_told_from_fedavg(bench, keys):
+    other = bench.federation(**keys)
     assert difference(trained(bench.federation()), trained(other)) > 10 * bench.rounding()
 
 

@@ -19,7 +19,7 @@ from bench.federation.strategies.drift import effective_steps
 from bench.federation.strategies.private import spent
 from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Choice, Scenario
-from bench.verify import defaults
+from bench.verify.federations import defaults
 from tests.federation_toys import BodyAndHead, toy, vector
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.federation.strategies.contrast import Teachers, contrast, last_layer
 from bench.models.flat import FlatModel
-from bench.verify import Bench, SmallNetwork, trained
+from bench.verify.federations import Bench, SmallNetwork, trained
 
 
 def test_the_contrast_by_hand():

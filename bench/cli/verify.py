@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.report.table import Table
-    from bench.verify import Finding
+    from bench.verify.checks import Finding
 
 
 @app.command()
@@ -29,7 +29,7 @@ def verify(
     """
     from bench.report.render import show
     from bench.training.device import device_name, prepare, resolve_device
-    from bench.verify import verify as findings_on
+    from bench.verify.checks import verify as findings_on
 
     chosen = resolve_device(device)
     prepare(chosen)

@@ -7,6 +7,7 @@ a round's clients can be visited in any order and by any number of processes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -15,10 +16,14 @@ from torch import Tensor
 from bench.errors import NonFiniteError, ScenarioFailed
 from bench.federation.buffers import Buffers
 from bench.federation.clients import ClientStore, State
+from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import OutOfRange
 from bench.federation.strategies import LocalTrainer, Strategy, Visit
 from bench.federation.strategies.strategy import Settings
 from bench.training.trainer import LocalResult
+
+BYTES_UP = "bytes up"
+"""The plain sum of what clients send."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +42,11 @@ class Gathering:
     beside: list[LocalResult] = field(default_factory=list)
     """Further trainings."""
 
+    @property
+    def bytes_up(self) -> int:
+        """What the clients sent; scalars and counters are left out."""
+        return int(math.fsum(self.scalars.get(BYTES_UP, ())))
+
 
 class ClientUpdate:
     """What a client does in a round, in the model of this process.
@@ -48,6 +58,7 @@ class ClientUpdate:
     store : keeps what clients keep between rounds.
     buffers : what becomes of running statistics.
     personal : (p,) int64, the elements of the parameters that stay with the clients.
+    compression : of what the clients send.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class ClientUpdate:
         store: ClientStore,
         buffers: Buffers,
         personal: Tensor,
+        compression: Compression,
     ) -> None:
         self._strategy = strategy
         self._settings = settings
@@ -65,6 +77,7 @@ class ClientUpdate:
         self._flat = flat = trainer.flat
         self._buffers = buffers
         self._personal = personal
+        self._compression = compression
         self._initial = (
             {
                 "parameters": flat.parameters_flat.clone(),
@@ -86,6 +99,7 @@ class ClientUpdate:
             if self._strategy.keeps_model:
                 state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
             self._buffers.begin_state(state)
+            self._compression.begin_state(state, parameters)
         return state
 
     def __call__(self, visit: Visit, gathering: Gathering) -> None:
@@ -97,6 +111,7 @@ class ClientUpdate:
         self._buffers.load(visit.state)
         try:
             self._strategy.local(visit)
+            visit.add_scalar(BYTES_UP, self._send(visit))
             self._strategy.contribute(visit)
             self._buffers.add(visit)
         except OutOfRange as error:
@@ -111,6 +126,12 @@ class ClientUpdate:
             self._store.put(visit.client, visit.round, visit.state)
         gathering.main[visit.client] = visit.result
         gathering.beside += visit.beside
+
+    def _send(self, visit: Visit) -> int:
+        """The parameters become what the server gets; returns the bytes of all the client sends."""
+        first = self._compression.send(visit)
+        beside = (self._strategy.up - 1) * (visit.parameters.numel() - self._personal.numel())
+        return first + FLOAT_BYTES * (beside + self._buffers.shared)
 
     def _diverged(self, visit: Visit, error: OutOfRange) -> ScenarioFailed:
         name = self._flat.first_non_finite()

@@ -21,6 +21,7 @@ from bench.errors import NonFiniteError, SuiteError
 from bench.federation.buffers import Buffers
 from bench.federation.client_update import ClientUpdate, Gathering
 from bench.federation.clients import ClientStore, State
+from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import ExactSum, magnitude
 from bench.federation.outcome import RoundResult, Traffic, round_result
 from bench.federation.participation import Participation, drawn_for, participation
@@ -74,7 +75,13 @@ class Federation:
         if self.strategy.private and self._buffers.shared:
             raise _statistics_in_the_clear(scenario)
         self._client_update = ClientUpdate(
-            self.strategy, self._settings, trainer, store, self._buffers, self._personal
+            self.strategy,
+            self._settings,
+            trainer,
+            store,
+            self._buffers,
+            self._personal,
+            Compression(scenario, self.strategy, self._personal),
         )
         self._server = self.strategy.server_state(self.parameters, self._settings)
         if self.strategy.setting == "federated":
@@ -125,7 +132,7 @@ class Federation:
             taking.clients,
             [*gathering.main.values()],
             gathering.beside,
-            self._traffic(taking, passes),
+            Traffic(up=gathering.bytes_up, down=self._bytes_down(taking, passes)),
             self.strategy.epsilon(self.scenario, number),
             taking,
         )
@@ -194,15 +201,11 @@ class Federation:
             mend="lower the strategy's server_lr or the optimizer's lr",
         )
 
-    def _traffic(self, taking: Participation, passes: int) -> Traffic:
-        """What the round's clients sent and were sent. All who were drawn were sent the model, and
-        those who reported sent theirs; ``passes`` were sent the new model again."""
+    def _bytes_down(self, taking: Participation, passes: int) -> int:
+        """All who were drawn were sent the model; ``passes`` of them the new one again."""
         shared = self.parameters.numel() - self._personal.numel()
-        statistics = self._buffers.shared
-        return Traffic(
-            up=len(taking.work) * (self.strategy.up * shared + statistics),
-            down=len(taking.drawn) * (self.strategy.down * shared + statistics) + passes * shared,
-        )
+        sent = self.strategy.down * shared + self._buffers.shared
+        return FLOAT_BYTES * (len(taking.drawn) * sent + passes * shared)
 
     def rows_of(self, client: int) -> NDArray[np.int64]:
         """(n_k,) the client's rows of the training images."""

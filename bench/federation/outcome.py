@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from bench.federation.participation import Participation
 from bench.training.trainer import LocalResult
 
-BYTES = 4
-"""Of one fp32 number."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundResult:
@@ -32,7 +29,8 @@ class RoundResult:
     images_per_second: float
     """``examples / seconds``; 0 where nothing was trained."""
     bytes_up: int
-    """Sent by clients: what the strategy shares, as fp32; scalars and counters are left out."""
+    """Sent by clients: what the strategy shares, as fp32 or compressed; scalars and counters are
+    left out."""
     bytes_down: int
     """Sent to clients, those who never reported among them."""
     drawn: tuple[int, ...] = ()
@@ -47,7 +45,7 @@ class RoundResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Numbers sent by, and to, all clients of a round together."""
+    """Bytes sent by, and to, all clients of a round together."""
 
     up: int = 0
     down: int = 0
@@ -76,8 +74,8 @@ def round_result(
         steps=sum(r.steps for r in work),
         seconds=seconds,
         images_per_second=examples / seconds if seconds > 0 else 0.0,
-        bytes_up=BYTES * traffic.up,
-        bytes_down=BYTES * traffic.down,
+        bytes_up=traffic.up,
+        bytes_down=traffic.down,
         drawn=clients if taking is None else taking.drawn,
         dropped_out=() if taking is None else taking.dropped_out,
         stragglers=() if taking is None else taking.stragglers,

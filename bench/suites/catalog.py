@@ -273,6 +273,26 @@ STRAGGLERS = Family(
     ),
 )
 
+COMPRESSIONS = Family(
+    "compression",
+    (
+        Variant("none", "Clients send what they share as fp32."),
+        Variant(
+            "topk",
+            "Clients send the elements that changed most (Stich et al. 2018).",
+            Parameter("share", Number(above=0, high=1), 0.01, "The share of them that is sent."),
+            Parameter(
+                "error_feedback", Flag(), True, "What is not sent joins the client's next change."
+            ),
+        ),
+        Variant(
+            "int8",
+            "Clients send a byte for each element, rounded at random (Alistarh et al. 2017, QSGD).",
+            Parameter("block", _COUNT, 512, "Elements that are scaled together."),
+        ),
+    ),
+)
+
 LABEL_POLICIES = {
     "u-ignore": "The uncertain label is left out of the loss (Irvin et al. 2019).",
     "u-zeros": "Uncertain is negative (Irvin et al. 2019).",

@@ -16,6 +16,12 @@ Fixed = dict[str, tuple[Any, str]]
 """By key, the value it is set to and why."""
 
 _NO_STRAGGLERS = FAMILIES["stragglers"].read("none")
+_NO_COMPRESSION = FAMILIES["compression"].read("none")
+_UNCOMPRESSED = {
+    "scaffold": "scaffold's clients send a control variate beside their model",
+    "dpfedavg": "dpfedavg bounds the size of what clients send",
+}
+"""By strategy, why what its clients send is not compressed."""
 
 
 def without_rounds(why: str) -> Fixed:
@@ -25,6 +31,7 @@ def without_rounds(why: str) -> Fixed:
         "dropout": (0.0, why),
         "stragglers": (_NO_STRAGGLERS, why),
         "weights": ("samples", why),
+        "compression": (_NO_COMPRESSION, why),
     }
 
 
@@ -36,6 +43,13 @@ def settle_clients(values: Values) -> Fixed:
         fixed |= _sampling(values)
     if strategy == "krum":
         _as_many_each_round(values)
+    if strategy in _UNCOMPRESSED and values["compression"] != _NO_COMPRESSION:
+        raise Mismatch(
+            what=f"{_UNCOMPRESSED[strategy]}, which cannot be compressed",
+            expected="compression: none",
+            found=f"compression: {values['compression']}",
+            path=("compression",),
+        )
     return fixed
 
 

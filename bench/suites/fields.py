@@ -153,6 +153,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         Word(("average", "local", "frozen", "recalibrate", "groupnorm")),
         "What becomes of batch normalisation's running statistics.",
     ),
+    "compression": (FAMILIES["compression"], "Of what clients send to the server."),
     "precision": (
         Word(("auto", "fp32", "bf16")),
         "auto is bf16 where the device computes it natively, else fp32.",

@@ -44,7 +44,7 @@ _PREFIXES = {
 }
 """What stands before the value, where it is not the key itself."""
 
-_NONE = {"stragglers": "no-stragglers"}
+_NONE = {"stragglers": "no-stragglers", "compression": "uncompressed"}
 """By key, what the choice ``none`` is called."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from bench.suites.catalog import OPTIMIZERS, PARTITIONS, STRAGGLERS, STRATEGIES
+from bench.suites.catalog import COMPRESSIONS, OPTIMIZERS, PARTITIONS, STRAGGLERS, STRATEGIES
 from bench.suites.choice import Choice
 from bench.suites.family import Family
 from bench.suites.policies import LabelPolicy, policy_from_row, policy_row
@@ -22,6 +22,7 @@ FAMILIES: dict[str, Family] = {
     "partition": PARTITIONS,
     "optimizer": OPTIMIZERS,
     "stragglers": STRAGGLERS,
+    "compression": COMPRESSIONS,
 }
 """The fields that are a :class:`Choice`, and what can be chosen."""
 
@@ -72,6 +73,8 @@ class Scenario:
     """The local optimiser with its parameters."""
     buffers: str = "average"
     """``average``, ``local``, ``frozen``, ``recalibrate`` or ``groupnorm``."""
+    compression: Choice = field(default=COMPRESSIONS.read("none"))
+    """Of what clients send."""
     precision: str = "auto"
     """``fp32``, ``bf16`` or ``auto``: bf16 where the device computes it natively."""
     compile: bool | str = "auto"

@@ -13,7 +13,7 @@ from bench.models.flat import FlatModel
 from bench.models.mcmahan import PARAMETERS, network
 from bench.suites.scenario import Choice, Scenario
 from bench.training.trainer import LocalResult
-from bench.verify import defaults
+from bench.verify.federations import defaults
 
 MOST_SECONDS = 0.002
 CLIENTS, ROUND = 100, 10

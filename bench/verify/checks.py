@@ -14,31 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.federation.strategies import TABLE, Closing, Strategy
-from bench.models.flat import FlatModel
-from bench.models.normalisation import to_group_norm
-from bench.suites.catalog import STRATEGIES
-from bench.suites.scenario import Choice, Scenario
-from bench.training.device import Precision
-from bench.training.tasks import task_for
-from bench.training.trainer import Trainer
+from bench.suites.scenario import Choice
+from bench.verify.federations import IMAGES, ROUNDS, Bench, difference, trained
 
-SIDE, IMAGES = 8, 30
-OBSERVATIONS = ("Edema", "Cardiomegaly")
-SIZES = (5, 11, 8, 6)
-"""Images of each of the four clients."""
-ROUNDS = 2
 POLICIES = ("average", "local", "frozen", "recalibrate", "groupnorm")
-ROUNDING = {"cpu": 2e-6, "cuda": 2e-4}
-"""The most that two orders of the same fp32 arithmetic may differ by after two rounds. The model's
-numbers are of order one, one unit in the last place is 1.2e-7; a GPU's convolutions add in an order
-that changes from run to run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,106 +39,6 @@ class Finding:
     def passed(self) -> bool:
         """Whether the difference is within the tolerance; NaN never is."""
         return self.difference <= self.tolerance
-
-
-class SmallNetwork(nn.Module):
-    """Convolution, batch normalisation, ReLU, mean over the map, linear."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(1, 4, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(4)
-        self.classifier = nn.Linear(4, len(OBSERVATIONS))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(n, 1, h, w) → (n, 2) logits."""
-        maps = torch.relu(self.norm(self.convolution(images)))
-        return self.classifier(maps.mean((2, 3)))
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Where the checks build their federations."""
-
-    device: torch.device
-    folder: Path
-
-    def federation(
-        self,
-        name: str = "fedavg",
-        *,
-        sizes: tuple[int, ...] = SIZES,
-        row: Strategy | None = None,
-        momentum: float = 0.0,
-        parameters: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> Federation:
-        """A new federation; the strategy's parameters are the catalogue's where not given."""
-        settings = defaults(name) | (parameters or {})
-        scenario = Scenario(
-            observations=OBSERVATIONS,
-            label_policy=tuple((o, "u-ones") for o in OBSERVATIONS),
-            strategy=Choice(name, tuple(sorted(settings.items()))),
-            optimizer=Choice("sgd", (("lr", 0.1), ("momentum", momentum))),
-            clients=len(sizes),
-            **{"local_epochs": 2, "batch_size": 4, "precision": "fp32", **fields},
-        )
-        network = _network(group=scenario.buffers == "groupnorm")
-        images, labels = _data()
-        task = task_for(scenario)
-        trainer = Trainer(
-            scenario,
-            FlatModel(network, self.device),
-            task,
-            images,
-            task.targets(labels, 0),
-            self.device,
-            Precision("fp32", "exactness is what is measured"),
-        )
-        rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-        store = ClientStore(Path(tempfile.mkdtemp(dir=self.folder)))
-        return Federation(scenario, trainer, rows, store, strategy=row)
-
-    def rounding(self) -> float:
-        """The tolerance for equal arithmetic in another order."""
-        return ROUNDING[self.device.type]
-
-
-def defaults(name: str) -> dict[str, Any]:
-    """A strategy's parameters as the catalogue declares them."""
-    (variant,) = (v for v in STRATEGIES.variants if v.name == name)
-    return {p.name: p.default for p in variant.parameters}
-
-
-def _network(*, group: bool) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = SmallNetwork()
-    if group:
-        to_group_norm(network)
-    return network
-
-
-def _data() -> tuple[np.ndarray, np.ndarray]:
-    """(n, h, w) uint8 noise that is brighter where the first label is positive, and the labels."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (IMAGES, len(OBSERVATIONS))).astype(np.float32)
-    noise = rng.integers(0, 200, (IMAGES, SIDE, SIDE))
-    return (noise + 50 * labels[:, :1, None]).astype(np.uint8), labels
-
-
-def trained(federation: Federation, rounds: int = ROUNDS) -> dict[str, Tensor]:
-    """The tensors of the global model after so many rounds."""
-    for number in range(1, rounds + 1):
-        federation.round(number)
-    return federation.export()
-
-
-def difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """The largest absolute difference; NaN where either has one."""
-    assert a.keys() == b.keys()
-    largest = [float((a[name].double() - b[name].double()).abs().max()) for name in a]
-    return math.nan if any(map(math.isnan, largest)) else max(largest)
 
 
 def _same(one: Federation, other: Federation, rounds: int = ROUNDS) -> float:
@@ -207,6 +90,25 @@ def equal_sizes(name: str, parameters: dict[str, Any] | None = None) -> Callable
     return check
 
 
+def equal_clients(**fields: Any) -> Callable[[Bench], float]:
+    """A check that FedAvg with those keys is FedAvg where all clients have as many images."""
+    sizes = (7, 7, 7, 7)
+
+    def check(bench: Bench) -> float:
+        return _same(bench.federation(sizes=sizes), bench.federation(sizes=sizes, **fields))
+
+    return check
+
+
+def with_keys(*alternatives: dict[str, Any]) -> Callable[[Bench], float]:
+    """A check that FedAvg with any of those keys is FedAvg."""
+
+    def check(bench: Bench) -> float:
+        return max(_same(bench.federation(), bench.federation(**keys)) for keys in alternatives)
+
+    return check
+
+
 def alone_it_is_fedavg(name: str) -> Callable[[Bench], float]:
     """A check that with a single client what stays with it makes no difference."""
 
@@ -219,7 +121,7 @@ def alone_it_is_fedavg(name: str) -> Callable[[Bench], float]:
 
 
 def any_order(bench: Bench) -> float:
-    """Four clients in four orders, under every strategy that has a server."""
+    """Four clients in three orders, under every strategy that has a server."""
     worst = 0.0
     for name, row in TABLE.items():
         if row.setting != "federated":
@@ -275,6 +177,9 @@ class Check:
     """Whether every bit must agree: on a CPU, where arithmetic is repeatable."""
 
 
+EVERYTHING = ({"share": 1.0, "error_feedback": True}, {"share": 1.0, "error_feedback": False})
+"""Top-k that leaves nothing out, with and without error feedback."""
+
 CHECKS = (
     Check(name="one client = centralised training", measure=one_client),
     Check(name="FedSGD (all clients) = one large-batch step on the pool", measure=one_large_batch),
@@ -320,6 +225,42 @@ CHECKS = (
     ),
     Check(name="FedBN (one client) = FedAvg", measure=alone_it_is_fedavg("fedbn"), exact=True),
     Check(name="FedPer (one client) = FedAvg", measure=alone_it_is_fedavg("fedper"), exact=True),
+    Check(
+        name="Poisson sampling (C = 1) and sampling by size (C = 1) = FedAvg",
+        measure=with_keys({"sampling": "poisson"}, {"sampling": "size"}),
+        exact=True,
+    ),
+    Check(
+        name="dropout and stragglers (shares that nobody is in) = FedAvg",
+        measure=with_keys(
+            {"dropout": 1e-12},
+            {"stragglers": Choice("partial", (("share", 0.1),))},
+            {"stragglers": Choice("dropped", (("share", 0.1),))},
+        ),
+        exact=True,
+    ),
+    Check(
+        name="local steps (those of two epochs, equal sizes) = FedAvg of two epochs",
+        measure=equal_clients(local_steps=4),
+        exact=True,
+    ),
+    Check(
+        name="uniform weights (equal sizes) = FedAvg",
+        measure=equal_clients(weights="uniform"),
+        exact=True,
+    ),
+    Check(
+        name="weights by steps (equal sizes) = FedAvg",
+        measure=equal_clients(weights="steps"),
+        exact=True,
+    ),
+    Check(
+        name="top-k compression (share 1) = FedAvg",
+        measure=with_keys(
+            *({"compression": Choice("topk", tuple(sorted(e.items())))} for e in EVERYTHING)
+        ),
+        exact=True,
+    ),
     Check(
         name="clients in any order = in ascending order, every strategy",
         measure=any_order,
