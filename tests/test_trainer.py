@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -227,6 +229,14 @@ def test_a_loss_that_is_not_finite_is_named():
     trainer.set_targets(torch.full_like(trainer.targets, float("inf")))
     with pytest.raises(NonFiniteError, match="the loss"):
         run(trainer, batch_size=None, hook=lambda _, g: g.zero_())
+
+
+def test_large_numbers_are_finite_though_their_squares_are_not():
+    net = network()
+    net.idle = nn.Parameter(torch.full((2,), 1e25))
+    trainer = make(net)
+    assert math.isfinite(run(trainer).loss)
+    assert net.idle.tolist() == torch.full((2,), 1e25).tolist()
 
 
 def test_frozen_statistics_stay_and_normalise():

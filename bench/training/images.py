@@ -122,7 +122,7 @@ def normalised(images: Tensor, mean: float, deviation: float) -> Tensor:
 
     (n, h, w) uint8 → (n, 1, h, w) fp32, strided as channels-last, so that convolutions follow suit.
     """
-    scaled = images * (1.0 / (255.0 * deviation))
+    scaled = images.float().mul_(1.0 / (255.0 * deviation))
     if mean:
         scaled.sub_(mean / deviation)
     n, height, width = images.shape

@@ -23,6 +23,7 @@ from bench.models.flat import FlatModel
 from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
+from bench.training.dense import chain
 from bench.training.device import Precision
 from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
@@ -91,6 +92,8 @@ class Trainer:
         self._frozen = scenario.buffers == "frozen"
         self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
         self._step = step_for(flat, task, self.optimizer, precision, execution)
+        self._draws = chain(flat.module) is None
+        """Whether layers may draw random numbers; linear ones and ReLUs do not."""
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
 
@@ -135,15 +138,21 @@ class Trainer:
             reset(self.optimizer)
         else:
             restore(self.optimizer, optimizer_state)
-        self._seed_layers(seed_address)
-        order, shuffle = _generators(seed_address)
+        if self._draws:
+            self._seed_layers(seed_address)
+        order = _generator("batches", seed_address)
+        shuffle = None if self._augment == "none" else _generator("augment", seed_address)
         bounds = batch_bounds(len(rows), batch_size)
         total = torch.zeros((), device=self.flat.device)
         examples = made = 0
         try:
             for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
                 epoch = torch.from_numpy(order.permutation(rows))
-                given = augment.draw(self._augment, len(rows), self.images.side, shuffle)
+                given = (
+                    augment.draw(self._augment, len(rows), self.images.side, shuffle)
+                    if shuffle
+                    else None
+                )
                 self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
                 examples += bounds[batches_of_pass - 1][1]
                 made += batches_of_pass
@@ -255,27 +264,27 @@ class Trainer:
     def _checked(self, total: Tensor, seed_address: tuple[int, int, int]) -> float:
         """The summed loss as a number: the only time the device is waited for."""
         flat = self.flat
-        extremes = [*torch.aminmax(flat.parameters_flat)]
-        if flat.buffers_flat.numel():
-            extremes += torch.aminmax(flat.buffers_flat)
-        values = torch.stack([total, *extremes]).tolist()
-        if all(map(math.isfinite, values)):
-            return values[0]
+        vectors = [v for v in (flat.parameters_flat, flat.buffers_flat) if v.numel()]
+        # a sum of squares is the quickest to find of what NaN and infinity pass through
+        loss, *squares = torch.stack([total, *(torch.dot(v, v) for v in vectors)]).tolist()
+        if all(map(math.isfinite, (loss, *squares))):
+            return loss
+        place = flat.first_non_finite()
+        if place is None and math.isfinite(loss):  # the squares alone are beyond fp32's range
+            return loss
         _, round_, client = seed_address
         raise NonFiniteError(
             "training gave a number that is not finite",
             where=f"round {round_}, client {client}",
-            found=f"NaN or infinity in {flat.first_non_finite() or 'the loss'}",
+            found=f"NaN or infinity in {place or 'the loss'}",
             mend="lower the optimizer's lr, or set 'precision: fp32'",
         )
 
 
-def _generators(
-    seed_address: tuple[int, int, int],
-) -> tuple[np.random.Generator, np.random.Generator]:
-    """The generators of the batches' order and of the augmentation."""
+def _generator(purpose: str, seed_address: tuple[int, int, int]) -> np.random.Generator:
+    """The generator of the batches' order, or of the augmentation."""
     seed, round_, client = seed_address
-    return generator(seed, "batches", round_, client), generator(seed, "augment", round_, client)
+    return generator(seed, purpose, round_, client)
 
 
 def _single_value(error: ValueError, seed_address: tuple[int, int, int]) -> Exception:
