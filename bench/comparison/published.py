@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.baselines import AUROC, Baseline, Value, load_baseline
@@ -21,6 +21,7 @@ from bench.comparison.subject import Subject
 from bench.errors import NotComparable
 from bench.observations import COMPETITION
 from bench.scoring.intervals import Interval
+from bench.suites.policies import policy_from_row, policy_sets
 
 PAPER = "paper"
 SMOOTHED = "+lsr"
@@ -64,8 +65,9 @@ def choose(subject: Subject, against: str, folder: Path | None = None) -> Chosen
     name = against if against != PAPER else f"{PAPER}:{subject.split}"
     table = _table(name, folder)
     policy, notes = _policy(subject, table)
-    values = table.values_for(policy)
-    return Chosen(table=table, values={v.condition: v for v in values}, notes=notes)
+    values = {value.condition: value for value in table.values_for(policy)}
+    values |= {value.condition: value for value in _without_row(subject, table)}
+    return Chosen(table=table, values=values, notes=notes)
 
 
 def _policy(
@@ -74,11 +76,10 @@ def _policy(
     """The policy to look up, with a note where the table has no row that is exactly it."""
     if not table.policies or len(table.rows) == 1:
         return None, ()
-    own: dict[str, str] = subject.run.scenario.get("label_policy", {})
     notes = []
     wanted: dict[str, str] = {}
-    for condition, policy in own.items():
-        if condition not in table.conditions:
+    for condition, (policy, *others) in _policies(subject).items():
+        if condition not in table.conditions or others:
             continue
         plain = policy.removesuffix(SMOOTHED)
         if plain != policy:
@@ -90,7 +91,30 @@ def _policy(
         only = distinct.pop()
         return only, (*unique, f"row: {only}")
     chosen = ", ".join(f"{condition} {policy}" for condition, policy in wanted.items())
-    return wanted, (*unique, f"rows: {chosen}")
+    return wanted, (*unique, f"rows: {chosen or 'none'}")
+
+
+def _policies(subject: Subject) -> dict[str, list[str]]:
+    """The label policies of each observation: one, or those that the clients have between them."""
+    found: dict[str, dict[str, None]] = {}
+    for own in policy_sets(policy_from_row(subject.run.scenario.get("label_policy", {}))):
+        for observation, policy in own:
+            found.setdefault(observation, {})[policy] = None
+    return {observation: list(policies) for observation, policies in found.items()}
+
+
+def _without_row(subject: Subject, table: Baseline) -> list[Value]:
+    """No value, and why, for conditions whose policies differ between clients."""
+    if not table.policies or len(table.rows) == 1:
+        return []
+    mixed = [name for name, policies in _policies(subject).items() if len(policies) > 1]
+    lost = [name for name in mixed if name in table.conditions]
+    reason = "the clients' label policies differ, and the table has a row for each"
+    return [
+        replace(value, value=None, ci=None, policy=None, decimals=None, missing=reason)
+        for value in table.values_for(table.rows[0].policy)
+        if value.condition in lost or (lost and value.condition == AVERAGE)
+    ]
 
 
 def compare_published(subject: Subject, against: str, folder: Path | None = None) -> Comparison:
@@ -178,13 +202,13 @@ def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
 
 def _policy_departures(subject: Subject, values: Mapping[str, Value]) -> list[str]:
     """Conditions that were published under another label policy than the run's."""
-    own: dict[str, str] = subject.run.scenario.get("label_policy", {})
     found = [
-        f"{name} {own[name]}, published {values[name].policy}"
-        for name in own
+        f"{name} {' or '.join(own)} by client, published {values[name].policy or 'one for all'}"
+        if len(own) > 1
+        else f"{name} {own[0]}, published {values[name].policy}"
+        for name, own in _policies(subject).items()
         if name in values
-        and values[name].policy is not None
-        and values[name].policy != own[name].removesuffix(SMOOTHED)
+        and (len(own) > 1 or values[name].policy not in (None, own[0].removesuffix(SMOOTHED)))
     ]
     return [f"label policy: {', '.join(found)}"] if found else []
 

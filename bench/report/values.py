@@ -28,6 +28,8 @@ def short_setting(key: str, value: Any) -> str:
         return "per observation"
     if isinstance(value, list | tuple) and len(value) > FEW:
         return f"{len(value)} of them"
+    if isinstance(value, list | tuple) and value:
+        return ", ".join(short_setting(key, one) for one in value)
     return setting_text(key, value)
 
 
