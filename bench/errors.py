@@ -11,6 +11,7 @@
     ├── GateFailed             1   `bench check` measured a regression
     ├── ScenarioFailed         3   a scenario stopped; others may have finished
     │   └── NonFiniteError         NaN or infinity in a loss or a parameter
+    ├── WorkerLost             3   a process that shared the work ended before its time
     └── NotComparable          4   nothing could be compared
 
 A message has up to five parts: what is wrong, where it stands, what was expected, what was
@@ -114,6 +115,12 @@ class ScenarioFailed(BenchError):
 
 class NonFiniteError(ScenarioFailed):
     """NaN or infinity in a loss or a parameter; names the round, the client and the tensor."""
+
+
+class WorkerLost(BenchError):
+    """One of the processes that share a run ended; the run can be carried on."""
+
+    exit_code = 3
 
 
 class NotComparable(BenchError):

@@ -14,6 +14,7 @@ import bench
 PACKAGE = Path(bench.__file__).parent
 
 ORDER = [
+    "__main__",
     "cli",
     "verify",
     "runs",

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bench.federation.clients import State
 from bench.federation.exact_sum import ExactSum, magnitude
+from bench.federation.reduction import reduce
 from bench.models.flat import FlatModel
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ class Buffers:
             state[BUFFERS].copy_(self._flat.buffers_flat)
             state[COUNTERS].copy_(self._flat.counters_flat)
 
+    @property
+    def running(self) -> tuple[list[ExactSum], Tensor]:
+        """The round's running sums, and the largest counters (R,) seen in it."""
+        return [self._sum] if self._averaged else [], self._seen
+
     def close(self, clients: Sequence[int]) -> None:
         """The round's mean becomes the global one; without clients it stays as it was."""
         if clients and self._averaged:
@@ -110,18 +116,24 @@ class Buffers:
         self._global.copy_(self._sum.total())
         self._counters.copy_(self._seen)
 
-    def recalibrate(self, federation: Federation, shares: Mapping[int, float]) -> int:
+    def recalibrate(
+        self, federation: Federation, shares: Mapping[int, float], own: Sequence[int]
+    ) -> int:
         """Where it is the choice: every client's statistics of the new global model, averaged.
 
-        ``shares`` has the weight of each of the round's clients. Returns how many of them were sent
-        the new model.
+        ``shares`` has the weight of each of the round's clients; this process visits its ``own``.
+        Returns how many clients were sent the new model.
         """
         if self._choice != "recalibrate" or not shares or self._global.numel() == 0:
             return 0
-        for client, share in shares.items():
-            federation.load_global()
-            federation.trainer.recalibrate(federation.rows_of(client))
-            self._take(share)
+
+        def visit() -> None:
+            for client in own:
+                federation.load_global()
+                federation.trainer.recalibrate(federation.rows_of(client))
+                self._take(shares[client])
+
+        reduce(federation.team, visit, [self._sum], counters=self._seen)
         self._replace()
         return len(shares)
 

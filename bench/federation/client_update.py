@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench.errors import NonFiniteError, ScenarioFailed
-from bench.federation.buffers import Buffers
 from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import OutOfRange
 from bench.federation.strategies import LocalTrainer, Strategy, Visit
 from bench.federation.strategies.strategy import Settings
 from bench.training.trainer import LocalResult
+
+if TYPE_CHECKING:
+    from bench.federation.buffers import Buffers
 
 BYTES_UP = "bytes up"
 """The plain sum of what clients send."""

@@ -73,10 +73,15 @@ class ClientStore:
         for client in sorted(self._unwritten):
             self._write(client)
 
-    def commit(self) -> None:
-        """Deletes every file but the current ones: a checkpoint on disk now names those."""
+    def commit(self, *, sweep: bool = True) -> None:
+        """Deletes every file but the current ones: a checkpoint on disk now names those.
+
+        Of several processes that share the folder one sweeps; the others only take note.
+        """
         assert not self._unwritten, "flush before the checkpoint, commit after it"
         self._committed = dict(self.versions)
+        if not sweep:
+            return
         current = {self._path(c, r).name for c, r in self.versions.items()}
         for file in self._files():
             if file.name not in current:

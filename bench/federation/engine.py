@@ -2,32 +2,37 @@
 
 There is one model in the process. A client is a copy into its flat vectors, local steps and a
 weighted addition, so a round costs what its images cost and memory does not grow with the number of
-clients. Sums are exact and therefore independent of the order in which clients are visited.
+clients. Sums are exact and therefore independent of the order in which clients are visited, and of
+which of a team's processes visits them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import NonFiniteError, SuiteError
+from bench.errors import NonFiniteError, ScenarioFailed, SuiteError
 from bench.federation.buffers import Buffers
 from bench.federation.client_update import ClientUpdate, Gathering
 from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
-from bench.federation.exact_sum import ExactSum, magnitude
+from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
 from bench.federation.outcome import RoundResult, Traffic, round_result
 from bench.federation.participation import Participation, drawn_for, participation
+from bench.federation.reduction import join, reduce, told
 from bench.federation.solo import Solo
 from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
+from bench.federation.team import ALONE, Team, longest_first, spread, together
 from bench.federation.weights import shares, shares_of_all
+from bench.federation.work import Work, whole_work
 from bench.suites.scenario import IMPLIED, Scenario
 
 Member = tuple[str, Callable[[], None]]
@@ -44,6 +49,8 @@ class Federation:
     clients : (n_k,) int64 rows of the training images, for each client.
     store : keeps what clients keep between rounds.
     strategy : a row to use in place of the one that the scenario names.
+    team : the processes that share the clients. Each has a Federation of its own like this one, and
+        all call the same methods in the same order; where they differ, the leader's counts.
     """
 
     def __init__(
@@ -54,10 +61,12 @@ class Federation:
         store: ClientStore,
         *,
         strategy: Strategy | None = None,
+        team: Team = ALONE,
     ) -> None:
         scenario = replace(scenario, **IMPLIED.get(scenario.strategy.name, {}))
         self.scenario = scenario
         self.trainer = trainer
+        self.team = team
         self.strategy = strategy or TABLE[scenario.strategy.name]
         self.strategy.check(scenario)
         self._settings = dict(scenario.strategy.parameters)
@@ -90,13 +99,31 @@ class Federation:
         else:
             pooled = self.strategy.setting == "pooled"
             learners = [np.sort(np.concatenate(self._rows))] if pooled else self._rows
-            self._solo = Solo(scenario, trainer, learners, store)
+            lengths = {learner: float(len(rows)) for learner, rows in enumerate(learners)}
+            self._homes = longest_first(lengths, team.size)
+            self._solo = Solo(scenario, trainer, learners, store, team, self._homes)
 
     def _allocate(self) -> None:
         size, device = self.parameters.numel(), self.parameters.device
         self._sums = {name: ExactSum(size, device) for name in self.strategy.sums}
         self._scratch = torch.empty_like(self.parameters)
         self._magnitude = self._check_global(0)
+        stays = self.team.size > 1 and self._client_update.state_of(0, self.parameters)
+        everyone = dict.fromkeys(range(len(self._rows)), whole_work(self.scenario))
+        self._homes = self._share_out(everyone) if stays else {}
+        """The member of the team that keeps each client's state and so always trains it; where
+        clients keep nothing, every round is shared out anew."""
+
+    def _share_out(self, work: Mapping[int, Work]) -> dict[int, int]:
+        """Which member of the team does each client's work, by images passed."""
+        if self.team.size == 1:
+            return dict.fromkeys(work, 0)
+        batch = self.scenario.batch_size
+        images = {
+            k: float(one.count(self._sizes[k], batch) * min(batch or math.inf, self._sizes[k]))
+            for k, one in work.items()
+        }
+        return longest_first(images, self.team.size)
 
     def _personal_places(self) -> Tensor:
         """(p,) int64: the elements of the parameter vector that stay with the clients."""
@@ -114,8 +141,8 @@ class Federation:
         """
         self._round = number
         if self._solo is not None:
-            chosen, results = self._solo.round(number)
-            return round_result(number, chosen, results, [], Traffic())
+            chosen, results, seconds = self._solo.round(number)
+            return round_result(number, chosen, results, [], Traffic(), seconds=seconds)
         drawn = drawn_for(self.scenario, self._sizes, number) if clients is None else clients
         taking = participation(self.scenario, self._sizes, number, drawn)
         own = shares(self.scenario, self._sizes, taking.work)
@@ -123,10 +150,11 @@ class Federation:
             total.start(self._magnitude)
         self._buffers.start()
         gathering = Gathering(clients=taking.clients, stack=self._stack(len(taking.clients)))
-        for client in taking.work:
-            self._client_update(self._visit(client, taking, own, gathering), gathering)
+        homes = self._homes or self._share_out(taking.work)
+        here = [client for client in taking.work if homes[client] == self.team.rank]
+        seconds = self._visit_all(here, taking, own, gathering)
         self._close(gathering)
-        passes = self._buffers.recalibrate(self, own)
+        passes = self._buffers.recalibrate(self, own, here)
         return round_result(
             number,
             taking.clients,
@@ -135,12 +163,39 @@ class Federation:
             Traffic(up=gathering.bytes_up, down=self._bytes_down(taking, passes)),
             self.strategy.epsilon(self.scenario, number),
             taking,
+            seconds,
         )
+
+    def _visit_all(
+        self, here: Sequence[int], taking: Participation, own: dict[int, float], into: Gathering
+    ) -> float:
+        """Visits the clients that this process has, and joins what all processes gathered.
+
+        Returns the seconds of training of the process that took longest.
+        """
+
+        def work() -> dict[str, Any]:
+            for client in here:
+                self._client_update(self._visit(client, taking, own, into), into)
+            return told(into)
+
+        statistics, counters = self._buffers.running
+        sums = [*self._sums.values(), *statistics]
+        try:
+            parts = reduce(self.team, work, sums, counters=counters, stack=into.stack)
+        except OutOfRange as error:
+            raise ScenarioFailed(
+                "training diverged: what clients send is together too large to be summed",
+                where=f"round {self._round}, on the server",
+                found=f"weighted values of {error}",
+                mend="lower the optimizer's lr",
+            ) from error
+        return join(into, parts)
 
     def _stack(self, members: int) -> Tensor | None:
         if not self.strategy.stacked:
             return None
-        return self.parameters.new_empty((members, self.parameters.numel()))
+        return self.parameters.new_zeros((members, self.parameters.numel()))
 
     def _visit(
         self, client: int, taking: Participation, own: dict[int, float], gathering: Gathering
@@ -224,6 +279,11 @@ class Federation:
     def load_personal(self, client: int) -> None:
         """Copies the model that ``client`` would use into the process's model: its own parameters
         and statistics where it has some, the global ones elsewhere."""
+        flat, home = self._flat, self._homes.get(client, 0)
+        together(self.team, lambda: self._load_own(client) if self.team.rank == home else None)
+        spread(self.team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
+
+    def _load_own(self, client: int) -> None:
         self.load_global()
         state = self._client_update.state_of(client, self.parameters)
         if self.strategy.keeps_model:
@@ -279,7 +339,9 @@ class Federation:
 
         The tensors are live: save them before the next round, then call :meth:`commit`.
         """
-        self._store.flush()
+        for written in together(self.team, self._written):
+            for client, number in written:
+                self._store.versions[client] = max(number, self._store.versions.get(client, -1))
         versions = torch.full((max(1, len(self._rows)),), -1, dtype=torch.int64)
         for client, number in self._store.versions.items():
             versions[client] = number
@@ -289,6 +351,11 @@ class Federation:
             state |= {f"buffers/{name}": t for name, t in self._buffers.state().items()}
             state |= {f"server/{name}": t for name, t in self._server.items()}
         return state
+
+    def _written(self) -> list[tuple[int, int]]:
+        """Writes what this process keeps; returns its clients and the rounds of their files."""
+        self._store.flush()
+        return list(self._store.versions.items())
 
     def load_state(self, state: State) -> None:
         """Goes back to a state that was saved; the next round is then as it would have been."""
@@ -308,7 +375,7 @@ class Federation:
         """Says that a checkpoint with the state after round ``number`` is on disk, so that client
         files it does not name can go."""
         assert number == self._round, f"round {number} is not the last, {self._round}"
-        self._store.commit()
+        self._store.commit(sweep=self.team.rank == 0)
 
     def discard(self) -> None:
         """Deletes everything kept for clients; the federation cannot go on after it."""

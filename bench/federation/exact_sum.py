@@ -9,6 +9,8 @@ not grow with the number of terms.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,6 +130,26 @@ class ExactSum:
         for part, (total, scratch, _, _) in zip(self._parts, self._pieces, strict=True):
             scratch.copy_(vector[part]).mul_(weight).div_(self._unit).round_()
             total.add_(scratch.to(torch.int64))
+
+    @property
+    def integers(self) -> Tensor:
+        """(P,) int64: what the terms have added up to; over several processes their sum."""
+        return self._sum
+
+    def part(self) -> dict[str, Any]:
+        """What :meth:`merge` needs to know of this process's terms, beside :attr:`integers`."""
+        return {"fast": self._magic_terms, "weights": self._weights, "reach": self._reach}
+
+    def merge(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Takes the parts of all processes for its own; :attr:`integers` is their sum by now.
+
+        Raises OutOfRange where all terms together are larger than the grid reaches.
+        """
+        self._magic_terms = sum(part["fast"] for part in parts)
+        self._weights = [weight for part in parts for weight in part["weights"]]
+        self._reach = math.fsum(part["reach"] for part in parts)
+        if not self._reach <= self._largest:
+            raise OutOfRange(f"{self._reach:g}")
 
     def total(self) -> Tensor:
         """The sum so far, (P,) float64; the next call writes over it."""

@@ -25,7 +25,8 @@ class RoundResult:
     steps: int
     """Local updates, all clients together."""
     seconds: float
-    """Spent in training; the rest of the round is left out."""
+    """Spent in training; the rest of the round is left out. Of several processes, the one that
+    trained longest."""
     images_per_second: float
     """``examples / seconds``; 0 where nothing was trained."""
     bytes_up: int
@@ -59,13 +60,18 @@ def round_result(
     traffic: Traffic,
     epsilon: float | None = None,
     taking: Participation | None = None,
+    seconds: float | None = None,
 ) -> RoundResult:
-    """Adds up trainings; the loss is that of ``main``, in any order the same."""
+    """Adds up trainings; the loss is that of ``main``, in any order the same.
+
+    ``seconds`` is how long they took where they did not all follow one another.
+    """
     work = [*main, *beside]
     weight = sum(r.examples for r in main)
     loss = math.fsum(r.loss * r.examples for r in main) / weight if weight else math.nan
     examples = sum(r.examples for r in work)
-    seconds = math.fsum(r.seconds for r in work)
+    if seconds is None:
+        seconds = math.fsum(r.seconds for r in work)
     return RoundResult(
         round=number,
         clients=clients,

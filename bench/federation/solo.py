@@ -6,13 +6,16 @@ training cut into rounds: its parameters, statistics and optimiser carry over fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.federation.client_update import Gathering
 from bench.federation.clients import ClientStore, State
+from bench.federation.reduction import join, told
+from bench.federation.team import Team, spread, together
 from bench.suites.scenario import Scenario
 from bench.training.trainer import LocalResult
 
@@ -24,7 +27,10 @@ OPTIMIZER = "optimizer/"
 
 
 class Solo:
-    """The learners ``rows``; each one's state is in the store under its number."""
+    """The learners ``rows``; each one's state is in the store under its number.
+
+    ``homes`` has the member of the team that each learner trains at.
+    """
 
     def __init__(
         self,
@@ -32,7 +38,11 @@ class Solo:
         trainer: LocalTrainer,
         rows: Sequence[NDArray[np.int64]],
         store: ClientStore,
+        team: Team,
+        homes: Mapping[int, int],
     ) -> None:
+        self._team = team
+        self._homes = homes
         self._scenario = scenario
         self._trainer = trainer
         self._rows = rows
@@ -44,10 +54,20 @@ class Solo:
             "counters": flat.counters_flat.clone(),
         }
 
-    def round(self, number: int) -> tuple[tuple[int, ...], list[LocalResult]]:
-        """Every learner trains on; returns who they are and what their work amounted to."""
+    def round(self, number: int) -> tuple[tuple[int, ...], list[LocalResult], float]:
+        """Every learner trains on; returns who they are, what their work amounted to, and the
+        seconds of the member of the team that took longest."""
         everyone = tuple(range(len(self._rows)))
-        return everyone, [self._train(learner, number) for learner in everyone]
+        gathering = Gathering(clients=everyone, stack=None)
+
+        def work() -> dict[str, Any]:
+            for learner in everyone:
+                if self._homes[learner] == self._team.rank:
+                    gathering.main[learner] = self._train(learner, number)
+            return told(gathering)
+
+        seconds = join(gathering, together(self._team, work))
+        return everyone, [gathering.main[learner] for learner in everyone], seconds
 
     def _train(self, learner: int, number: int) -> LocalResult:
         state = self._store.get(learner)
@@ -68,8 +88,15 @@ class Solo:
 
     def load(self, learner: int) -> None:
         """Copies the learner's model, or before its first round the initial one, into the one
-        model of the process."""
-        self._copy_in(self._store.get(learner) or self._initial)
+        model of every process of the team."""
+        flat, home = self._trainer.flat, self._homes[learner]
+
+        def work() -> None:
+            if self._team.rank == home:
+                self._copy_in(self._store.get(learner) or self._initial)
+
+        together(self._team, work)
+        spread(self._team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
 
     def _copy_in(self, state: State) -> None:
         flat = self._trainer.flat
