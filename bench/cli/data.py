@@ -113,7 +113,7 @@ def _tree(folders: list[str] | None) -> Tree:
     from bench.errors import DataError
     from bench.runs.source import find_source, open_tree
 
-    source = find_source(folders or ())
+    source = find_source(folders or (), given_by="the argument")
     if source.root is None:
         return open_tree(source)
     found = tuple(label_files(source.root))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -61,6 +61,8 @@ class TreeInfo:
     synthetic: bool
     splits: dict[str, SplitInfo]
     warnings: tuple[str, ...]
+    sites: dict[str, TreeInfo] = field(default_factory=dict)
+    """The trees it was joined from, by site."""
 
 
 def describe_tree(tree: Tree, *, images: bool = False, workers: int | None = None) -> TreeInfo:
@@ -70,19 +72,30 @@ def describe_tree(tree: Tree, *, images: bool = False, workers: int | None = Non
     length that another one has is read.
     """
     splits = tuple(tree.splits.values())
-    found = [*tree.warnings, *_shared_patients(splits), *_repeated_rows(splits)]
-    for split in splits:
-        found += [*_differing_labels(split), *_without_frontal(split)]
-    found += _never_labelled(splits)
-    if images:
+    sites = {name: describe_tree(own) for name, own in tree.sites.items()}
+    found = [*tree.warnings]
+    if sites:
+        found += [f"{name}: {text}" for name, own in sites.items() for text in own.warnings]
+    else:
+        found += _oddities(splits)
+    if images:  # of all sites together: a file may have a copy at another
         found += _files(splits, workers)
     return TreeInfo(
         name=tree.name,
         digest=tree.digest,
         synthetic=tree.synthetic,
         splits={split.name: _describe(split) for split in splits},
-        warnings=tuple(found),
+        warnings=tuple(dict.fromkeys(found)),
+        sites=sites,
     )
+
+
+def _oddities(splits: Sequence[Split]) -> list[str]:
+    """What is odd about one tree's label files."""
+    found = [*_shared_patients(splits), *_repeated_rows(splits)]
+    for split in splits:
+        found += [*_differing_labels(split), *_without_frontal(split)]
+    return found + _never_labelled(splits)
 
 
 def _describe(split: Split) -> SplitInfo:

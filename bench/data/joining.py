@@ -83,7 +83,7 @@ def join(trees: Mapping[str, Tree]) -> Tree:
         warnings=(
             *(f"{site}: {text}" for site, tree in sites.items() for text in tree.warnings),
             *_columns_renamed(sites),
-            *unmentioned_notes(splits["train"]),
+            *_common_ids(sites),
         ),
         sites=sites,
     )
@@ -194,6 +194,23 @@ def _columns_renamed(sites: Mapping[str, Tree]) -> list[str]:
         if any(SITE in split.extra for split in tree.splits.values())
     ]
     return [f"{name}: its column '{SITE}' is called '{OWN_SITE}' here" for name in owners]
+
+
+def _common_ids(sites: Mapping[str, Tree]) -> list[str]:
+    """Numbers start anew at every hospital; only a person can know where they do not."""
+    ids = {
+        name: np.unique(np.concatenate([split.patients for split in tree.splits.values()]))
+        for name, tree in sites.items()
+    }
+    found = []
+    for one, other in combinations(ids, 2):
+        common = len(np.intersect1d(ids[one], ids[other]))
+        if common:
+            found.append(
+                f"{common:,} patient ids occur at both {one} and {other}: "
+                "taken for different people"
+            )
+    return found
 
 
 def unmentioned(split: Split) -> dict[str, tuple[str, ...]]:

@@ -13,9 +13,12 @@ from bench.report.units import byte_size
 
 
 def overview_table(info: TreeInfo) -> Table:
-    """One row a split: how many patients, studies and images, of which kinds."""
-    rows = tuple(_overview(split) for split in info.splits.values())
+    """One row a split: how many patients, studies and images, of which kinds; of sites, each's."""
+    rows = [_overview(split) for split in info.splits.values()]
+    for site, own in info.sites.items():
+        rows += [{"site": site, **_overview(split)} for split in own.splits.values()]
     columns = (
+        *((Column(key="site", title="Site", missing="all"),) if info.sites else ()),
         Column(key="split", title="Split"),
         _count("patients", "Patients"),
         _count("studies", "Studies"),
@@ -29,7 +32,14 @@ def overview_table(info: TreeInfo) -> Table:
         Column(key="age", title="Age, median (range)", write=_years, align="right"),
     )
     notes = tuple(f"warning: {text}" for text in info.warnings)
-    return Table(title=info.name, columns=columns, rows=rows, notes=notes, synthetic=info.synthetic)
+    return Table(
+        title=info.name,
+        columns=columns,
+        rows=tuple(rows),
+        notes=notes,
+        rule_before=(len(info.splits),) if info.sites else (),
+        synthetic=info.synthetic,
+    )
 
 
 def label_table(info: TreeInfo, split: str, *, by_study: bool) -> Table:
@@ -57,7 +67,7 @@ def label_table(info: TreeInfo, split: str, *, by_study: bool) -> Table:
 
 def as_document(info: TreeInfo) -> dict[str, Any]:
     """The JSON of ``bench data info``, beside the overview's own keys."""
-    return {
+    document: dict[str, Any] = {
         "name": info.name,
         "digest": info.digest,
         "splits": {
@@ -80,6 +90,9 @@ def as_document(info: TreeInfo) -> dict[str, Any]:
         },
         "warnings": list(info.warnings),
     }
+    if info.sites:
+        document["sites"] = {name: as_document(own) for name, own in info.sites.items()}
+    return document
 
 
 def pack_table(rows: list[dict[str, Any]], *, name: str, synthetic: bool) -> Table:

@@ -91,12 +91,15 @@ def _sites(named: Sequence[tuple[str | None, Path]], given_by: str) -> dict[str,
         name = Path(os.path.abspath(root)).name if given is None else given
         check_name(name)
         if name in sites:
+            twice = os.path.realpath(sites[name]) == os.path.realpath(root)
             raise UsageError(
-                f"two sites are called '{name}'",
+                "one tree is given twice" if twice else f"two sites are called '{name}'",
                 where=f"{given_by} {folder}",
-                expected="a name of its own for every site",
+                expected="a tree, and a name, of its own for every site",
                 found=f"{sites[name]} and {folder}",
-                mend=f"name them: {given_by} {name}-1={sites[name]} {given_by} {name}-2={folder}",
+                mend="leave one of them out"
+                if twice
+                else f"name them: {name}-1={sites[name]} and {name}-2={folder}",
             )
         sites[name] = root
     return sites

@@ -150,7 +150,7 @@ def natural(units: Units, clients: int, random: np.random.Generator, *, column: 
             f"{column} has {len(known.names)} values for {clients} clients",
             expected=f"clients: {len(known.names)}",
             found=f"clients: {clients}; values {shown}",
-            mend=f"set clients to {len(known.names)}",
+            mend=f"set clients to {len(known.names)}: -s clients={len(known.names)}",
         )
     text = f"sizes as they are; one client for each value of {column}"
     if known.mixed:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.joining import SITE
 from bench.data.split import Split
 from bench.errors import SuiteError, did_you_mean
 from bench.observations import POSITIVE, UNCERTAIN
 
+JOIN = "give the sites' trees, each with --data, which makes the column; or name another column"
 NO_FINDING = "No Finding"
 NOTHING_POSITIVE = "nothing positive"
 """The key of a patient none of whose labels is positive, ``No Finding`` included."""
@@ -199,7 +201,7 @@ def column(split: Split, name: str) -> NDArray[np.str_]:
             f"a partition goes by the column '{name}', which {split.csv.name} does not have",
             expected=f"one of {', '.join(words)}",
             found=name,
-            mend=did_you_mean(name, words) or f"name a column of {split.csv.name}",
+            mend=JOIN if name == SITE else did_you_mean(name, words) or "name one of these",
         )
     return known[name]
 
