@@ -92,10 +92,11 @@ def trainer_on(
     images: np.ndarray = PIXELS,
     labels: np.ndarray = LABELS,
     norm: str = "batch",
+    seed: int = 0,
 ) -> Trainer:
     side = images.shape[1]
     if network is None:
-        network = build("resnet10t", outputs=14, image_size=side, norm=norm, seed=0)  # type: ignore[arg-type]
+        network = build("resnet10t", outputs=14, image_size=side, norm=norm, seed=seed)  # type: ignore[arg-type]
     task = task_for(SCENARIO)
     flat = FlatModel(network, device)
     targets = task.targets(labels, 0)
@@ -325,7 +326,9 @@ def training_curves(folder: Path, precision: str, *, seeds: int) -> list[list[fl
 def training_curve(
     precision: str, seed: int, images: np.ndarray, labels: np.ndarray
 ) -> list[float]:
-    trainer = trainer_on(DEVICE, GRAPH, precision=precision, images=images, labels=labels)
+    trainer = trainer_on(
+        DEVICE, GRAPH, precision=precision, images=images, labels=labels, seed=seed
+    )
     curve: list[float] = []
     state = None
     for epoch in range(1, EPOCHS + 1):
