@@ -207,8 +207,7 @@ def _common_ids(sites: Mapping[str, Tree]) -> list[str]:
         common = len(np.intersect1d(ids[one], ids[other]))
         if common:
             found.append(
-                f"{common:,} patient ids occur at both {one} and {other}: "
-                "taken for different people"
+                f"patient ids at both {one} and {other}: {common:,}, taken for different people"
             )
     return found
 

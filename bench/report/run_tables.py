@@ -57,7 +57,7 @@ def site_table(runs: Sequence[Run], split: str) -> Table | None:
     defined = [n for n in names if any(_is_number(_auroc(block, n)) for _, _, block in pairs)]
     rows = [
         _summary_row(run, block, defined)
-        | {"site": site, "n": block["n"], "own": own_auroc(run, split, site)}
+        | {"site": site, "n": block["n"], "own": _own_auroc(run, split, site)}
         for run, site, block in pairs
     ]
     if not rows:
@@ -86,7 +86,7 @@ def site_table(runs: Sequence[Run], split: str) -> Table | None:
     )
 
 
-def own_auroc(run: Run, split: str, site: str) -> float | None:
+def _own_auroc(run: Run, split: str, site: str) -> float | None:
     """The mean AUROC at a site of its own client's model; None where there is none."""
     clients = (run.data.get("partition") or {}).get("names", [])
     block = run.metrics[split]
