@@ -135,15 +135,6 @@ class LabelPolicies:
             raise Mismatch(
                 expected="a mapping from sites to label policies", found=shown(sites), path=(SITES,)
             )
-        for site in sites:
-            if not isinstance(site, str):
-                raise Mismatch(
-                    what=f"{shown(site)} is no name of a site",
-                    expected="a name",
-                    mend=f"write '{site}' in quotes",
-                    path=(SITES, site),
-                    on_key=True,
-                )
         return PerSite(
             tuple((site, self._part(one, SITES, site)) for site, one in sorted(sites.items()))
         )
