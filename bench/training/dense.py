@@ -24,6 +24,8 @@ from bench.training.tasks import Task
 
 LINEAR = (nn.Linear, Classifier)
 """The layers that are x·Wᵀ + b in fp32: exactly these, not their subclasses."""
+_masked = torch.ops.aten.threshold_backward.default
+"""(gradient, value, 0) → the gradient where ReLU's value is above 0, else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class DenseStep:
             torch.sum(delta, 0, out=layer.bias_gradient)
             if number:
                 delta = torch.mm(delta, layer.weight)
-                delta = torch.ops.aten.threshold_backward.default(delta, value, 0)
+                delta = _masked(delta, value, 0)
 
     def _descend(self, values: list[Tensor], delta: Tensor) -> None:
         """w ← w - lr·(gradient), layer by layer, each once its weights are no longer needed."""
@@ -141,6 +143,6 @@ class DenseStep:
             layer, value, above = self._layers[number], values[number], delta.t()
             if number:
                 delta = torch.mm(delta, layer.weight)
-                delta = torch.ops.aten.threshold_backward.default(delta, value, 0)
+                delta = _masked(delta, value, 0)
             layer.weight.addmm_(above, value, alpha=-lr)
             layer.bias.addmv_(above, ones, alpha=-lr)

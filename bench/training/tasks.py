@@ -50,6 +50,9 @@ MASKING = ("u-ignore", SELF_TRAINED)
 CLASS_UNCERTAIN, CLASS_NEGATIVE, CLASS_POSITIVE = 0, 1, 2
 """The order of the three outputs of an observation under ``u-multiclass``."""
 DIGITS = 10
+_nll = torch.ops.aten.nll_loss_forward.default
+_nll_backward = torch.ops.aten.nll_loss_backward.default
+_log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
 MEAN, NOTHING = 1, -100
 """How ATen numbers the reduction to a mean, and the target it leaves out: none of the digits."""
 
@@ -123,15 +126,12 @@ class DigitTask:
 
     def differentiate(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The kernels that autograd would call, and so its bits."""
-        aten = torch.ops.aten
         logarithms = torch.log_softmax(logits, 1)
-        loss, weight = aten.nll_loss_forward.default(logarithms, targets, None, MEAN, NOTHING)
-        by_logarithms = aten.nll_loss_backward.default(
+        loss, weight = _nll(logarithms, targets, None, MEAN, NOTHING)
+        by_logarithms = _nll_backward(
             torch.ones_like(loss), logarithms, targets, None, MEAN, NOTHING, weight
         )
-        by_logits = aten._log_softmax_backward_data.default(
-            by_logarithms, logarithms, 1, torch.float32
-        )
+        by_logits = _log_softmax_backward(by_logarithms, logarithms, 1, torch.float32)
         return loss, by_logits
 
     def scores(self, logits: Tensor) -> Tensor:
