@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.data.stacked import Stacked
 from bench.errors import UsageError
 from bench.suites.choice import Choice
 from bench.training import augment, device
@@ -199,3 +200,28 @@ def test_the_yardstick_measures_and_draws_nothing():
     speeds = [yardstick(CPU, Precision(name, "")) for name in ("fp32", "bf16")]
     assert all(speed > 1 for speed in speeds)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+    ),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("share", [0.6, 0.0], ids=["resident", "streamed"])
+def test_stacked_images_are_gathered_as_one_array_s(
+    device: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.training.images.RESIDENT_SHARE", share)
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, (n, 4, 4), dtype=np.uint8) for n in (5, 1, 7)]
+    whole = torch.from_numpy(np.concatenate(parts))
+    store = ImageStore(Stacked(parts), torch.device(device))
+    assert (len(store), store.side) == (13, 4)
+    assert store.resident == (device == "cpu" or share > 0)
+    for rows in ([12, 0, 5, 5, 3], [1, 4], [5], [9, 8, 7], []):
+        index = torch.tensor(rows, dtype=torch.int64)
+        assert torch.equal(store.gather(index).cpu(), whole[index])
