@@ -1,4 +1,4 @@
-"""The written-out step of a chain of linear layers, against autograd."""
+"""The written-out step of a network that ends in linear layers, against autograd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
 from bench.suites.choice import Choice
-from bench.training.dense import DenseStep, chain
+from bench.training.dense import DenseStep, ending
 from bench.training.device import Precision
 from bench.training.optimizers import optimizer_for
 from bench.training.step import AutogradStep, step_for
@@ -127,6 +127,37 @@ def test_observations_under_every_kind_of_policy(policies, choice):
     torch.testing.assert_close(mine.parameters_flat, theirs.parameters_flat, rtol=1e-4, atol=1e-5)
 
 
+def convolutions(*, norm: bool) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body: list[nn.Module] = [nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4) if norm else nn.ReLU()]
+        return nn.Sequential(*body, nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["convolution", "batch norm"])
+@pytest.mark.parametrize("choice", [SGD, MOMENTUM], ids=["sgd", "momentum"])
+def test_what_comes_before_the_linear_layers_is_trained_too(norm, choice):
+    mine, dense, theirs, autograd = both(convolutions(norm=norm), DigitTask(), choice)
+    for number in range(3):
+        data = batch(6, 3, number)
+        torch.testing.assert_close(dense(*data), autograd(*data))
+    torch.testing.assert_close(mine.parameters_flat, theirs.parameters_flat)
+    torch.testing.assert_close(mine.buffers_flat, theirs.buffers_flat)
+    torch.testing.assert_close(dense.forward(data[0]), autograd.forward(data[0]))
+
+
+def test_the_cnn_trains_as_by_autograd():
+    network = build("mcmahan-cnn", outputs=10, image_size=28, seed=0)
+    mine, dense, theirs, autograd = both(network, DigitTask(), SGD)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(10, 28, 28, 1, generator=generator).permute(0, 3, 1, 2)
+    for _ in range(3):
+        torch.testing.assert_close(
+            dense(images, torch.arange(10)), autograd(images, torch.arange(10))
+        )
+    torch.testing.assert_close(mine.parameters_flat, theirs.parameters_flat, rtol=1e-4, atol=1e-6)
+
+
 def test_a_hook_sees_and_changes_the_gradient():
     mine, dense, theirs, autograd = both(layers(5, 3), DigitTask(), SGD)
 
@@ -192,6 +223,12 @@ def tied() -> nn.Module:
     return network
 
 
+def own_parameter() -> nn.Module:
+    network = layers(5, 3)
+    network.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    return network
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -204,15 +241,17 @@ def tied() -> nn.Module:
         lambda: nn.Sequential(nn.Flatten()),
         frozen,
         tied,
-        lambda: build("mcmahan-cnn", outputs=10, image_size=28, seed=0),
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 1)),
+        lambda: build("resnet10t", outputs=3, image_size=32, seed=0),
+        own_parameter,
     ],
     ids=[
         "own forward", "own linear", "flatten 2", "tanh", "relu last", "no bias", "nothing",
-        "frozen", "tied", "cnn",
+        "frozen", "tied", "no flatten", "timm", "own parameter",
     ],
 )  # fmt: skip
 def test_other_networks_are_left_to_autograd(other):
-    assert chain(other()) is None
+    assert ending(other()) is None
 
 
 def test_the_factory_goes_by_structure():
@@ -220,7 +259,8 @@ def test_the_factory_goes_by_structure():
         (build("2nn", outputs=10, image_size=28, seed=0), FP32, DenseStep),
         (layers(3), FP32, DenseStep),
         (layers(3), Precision("bf16", "test"), AutogradStep),
-        (build("mcmahan-cnn", outputs=10, image_size=28, seed=0), FP32, AutogradStep),
+        (build("mcmahan-cnn", outputs=10, image_size=28, seed=0), FP32, DenseStep),
+        (build("resnet10t", outputs=10, image_size=32, seed=0), FP32, AutogradStep),
     ):
         flat = FlatModel(module, "cpu")
         step = step_for(flat, DigitTask(), optimizer_for(SGD, flat.parameters_flat), precision)

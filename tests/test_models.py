@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
@@ -26,6 +27,34 @@ def test_mcmahan_networks_have_the_papers_parameters(name, parameters):
     module = build(name, outputs=10, image_size=28, seed=0)
     assert count(module) == parameters
     assert module(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def papers_2nn(net, x):
+    x = F.relu(F.linear(x.flatten(1), net.hidden1.weight, net.hidden1.bias))
+    x = F.relu(F.linear(x, net.hidden2.weight, net.hidden2.bias))
+    return F.linear(x, net.classifier.weight, net.classifier.bias)
+
+
+def papers_cnn(net, x):
+    x = F.max_pool2d(F.relu(F.conv2d(x, net.conv1.weight, net.conv1.bias, padding=2)), 2)
+    x = F.max_pool2d(F.relu(F.conv2d(x, net.conv2.weight, net.conv2.bias, padding=2)), 2)
+    x = F.relu(F.linear(x.flatten(1), net.hidden.weight, net.hidden.bias))
+    return F.linear(x, net.classifier.weight, net.classifier.bias)
+
+
+@pytest.mark.parametrize(("name", "paper"), [("2nn", papers_2nn), ("mcmahan-cnn", papers_cnn)])
+def test_mcmahan_networks_compute_what_the_paper_describes(name, paper):
+    """Convolution, ReLU, pooling; with the last two the other way round the bits are the same."""
+    module = build(name, outputs=10, image_size=28, seed=0)
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    ours, theirs = module(images), paper(module, images)
+    assert torch.equal(ours, theirs)
+    gradients = [
+        torch.autograd.grad(logits.logsumexp(1).sum(), list(module.parameters()))
+        for logits in (ours, theirs)
+    ]
+    for mine, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_densenet121_with_one_channel_and_14_outputs():

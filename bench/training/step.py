@@ -64,7 +64,7 @@ def step_for(
     What a step is chosen by is the network's structure, never its name.
     """
     from bench.training.accelerated import AcceleratedStep
-    from bench.training.dense import DenseStep, chain
+    from bench.training.dense import DenseStep, ending
     from bench.training.graphs import CudaCapture
 
     if execution.graph or execution.compiled:
@@ -77,7 +77,7 @@ def step_for(
             compiler=compile_network,
             capture=CudaCapture(flat.device) if execution.graph else None,
         )
-    if precision.autocast is None and chain(flat.module) is not None:
+    if precision.autocast is None and ending(flat.module) is not None:
         return DenseStep(flat, task, optimizer)
     return AutogradStep(flat, task, optimizer, precision.autocast)
 

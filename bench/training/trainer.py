@@ -23,7 +23,7 @@ from bench.models.flat import FlatModel
 from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
-from bench.training.dense import chain
+from bench.training.dense import ending
 from bench.training.device import Precision
 from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
@@ -92,7 +92,8 @@ class Trainer:
         self._frozen = scenario.buffers == "frozen"
         self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
         self._step = step_for(flat, task, self.optimizer, precision, execution)
-        self._draws = chain(flat.module) is None
+        found = ending(flat.module)
+        self._draws = found is None or bool(found.body)
         """Whether layers may draw random numbers; linear ones and ReLUs do not."""
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
