@@ -144,7 +144,10 @@ def test_phantom_that_is_not_there_is_not_made(place: Place) -> None:
     assert not (place.folder / "cache").exists()
 
 
-@pytest.mark.parametrize("suite", ["fedavg", "label_policies", "noniid", "backbones", "smoke", "strategies"])
+@pytest.mark.parametrize(
+    "suite",
+    ["fedavg", "label_policies", "noniid", "strategies", "clients", "backbones", "smoke"],
+)
 def test_every_shipped_suite_can_be_planned(place: Place, suite: str) -> None:
     done = call(place.capsys, "plan", suite, "--data", place.tree)
     assert done.code == 0

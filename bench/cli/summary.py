@@ -44,6 +44,7 @@ def print_summary(outcome: Outcome, *, against: str, as_json: bool, quiet: bool)
             *([] if comparisons else _condition_tables(outcome)),
             *_rounds_tables(rounds),
             *_site_tables(outcome),
+            *_traffic_tables(outcome),
             *results,
         ]
         emit(render_many(tables, "table"), None)
@@ -105,6 +106,14 @@ def _site_tables(outcome: Outcome) -> list[Table]:
     from bench.report.run_tables import site_table
 
     table = site_table(outcome.runs, "valid")
+    return [] if table is None else [table]
+
+
+def _traffic_tables(outcome: Outcome) -> list[Table]:
+    """What each run sent beside what it scored, where they differ in that."""
+    from bench.report.traffic import traffic_table
+
+    table = traffic_table([run for run in outcome.runs if not _of_digits(run)], "valid")
     return [] if table is None else [table]
 
 
@@ -233,6 +242,8 @@ def _row(run: Run, split: str) -> dict[str, Any]:
         "seconds": run.totals["seconds"],
         "images_per_second": run.totals["images_per_second"],
         "bytes": run.totals["bytes_up"] + run.totals["bytes_down"],
+        "bytes_up": run.totals["bytes_up"],
+        "bytes_down": run.totals["bytes_down"],
     }
     if "sites" in block:
         row |= {"sites": block["sites"]}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.comparison.rows import ABOVE, AVERAGE, BELOW, WITHIN, Comparison, Row, not_comparable
+from bench.report.units import byte_size
 from bench.results.run import Run
 from bench.scoring.holm import holm
 from bench.scoring.paired import Difference, paired_mean_test, paired_tests
@@ -116,7 +117,15 @@ def _notes(ours: Run, theirs: Run, split: str, scored: StudyScores, tests: int) 
     }
     if changed:
         notes.append("the scenarios differ in: " + ", ".join(sorted(changed)))
+    sent = [_sent(run) for run in (ours, theirs)]
+    if sent[0] != sent[1]:
+        notes.append(f"sent in all: {sent[0]}, against {sent[1]}")
     return tuple(notes)
+
+
+def _sent(run: Run) -> str:
+    up, down = byte_size(run.totals["bytes_up"]), byte_size(run.totals["bytes_down"])
+    return f"{up} to the server and {down} to clients"
 
 
 def _interval(entry: Mapping[str, Any] | None) -> tuple[float, float] | None:

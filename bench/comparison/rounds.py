@@ -17,6 +17,7 @@ from bench.baselines import Baseline, Value
 from bench.federation.sampling import sample_size
 from bench.results.run import Run
 from bench.results.targets import Reached, rounds_to_target
+from bench.suites.client_rules import all_plain
 
 METRIC, SPEED_UP = "Rounds", "Speed-up"
 REFERENCE = "reference row"
@@ -77,6 +78,7 @@ class Cell:
             and not optimizer["momentum"]
             and not optimizer["weight_decay"]
             and row["evaluate_every"] == 1
+            and all_plain(row)
         )
 
 

@@ -15,6 +15,7 @@ from bench.report.provenance import provenance_tables, settings_tables
 from bench.report.roc import panels_of, tasks_panel
 from bench.report.run_tables import condition_table, cost_table, site_table, summary_table
 from bench.report.table import Table
+from bench.report.traffic import traffic_table
 from bench.results.ownership import actual_status
 from bench.results.run import Run
 
@@ -66,7 +67,8 @@ def report_page(
 
 def _summaries(runs: Sequence[Run], split: str) -> list[Table]:
     sites = site_table(runs, split)
-    return [summary_table(runs, split), *([] if sites is None else [sites])]
+    sent = traffic_table(runs, split)
+    return [summary_table(runs, split), *(table for table in (sites, sent) if table is not None)]
 
 
 def _plain(table: Table) -> Table:

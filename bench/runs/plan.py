@@ -62,11 +62,25 @@ def total_rounds(scenario: Scenario) -> int:
 
 def training_images(scenario: Scenario, images: int) -> int:
     """Images passed forward and backward over all rounds, where there are ``images`` to train on:
-    an estimate, because clients differ in size."""
-    share = 1.0
-    if scenario.strategy.name not in ("centralized", "local"):
-        share = sample_size(scenario.clients, scenario.fraction) / scenario.clients
-    return round(images * share * scenario.local_epochs * total_rounds(scenario))
+    an estimate, because clients differ in size and chance decides who takes part."""
+    whole = images / scenario.clients
+    visit = whole * scenario.local_epochs
+    if scenario.local_steps is not None:
+        visit = scenario.local_steps * min(scenario.batch_size or whole, whole)
+    return round(visit * _visits(scenario) * total_rounds(scenario))
+
+
+def _visits(scenario: Scenario) -> float:
+    """How many clients' whole work a round is on average; stragglers do about half of theirs."""
+    if scenario.strategy.name in ("centralized", "local"):
+        return scenario.clients
+    drawn: float = sample_size(scenario.clients, scenario.fraction)
+    if scenario.sampling == "poisson":
+        drawn = scenario.fraction * scenario.clients
+    lost = {"none": 0.0, "partial": 0.5, "dropped": 1.0}[scenario.stragglers.name]
+    if lost:
+        lost *= scenario.stragglers["share"]
+    return drawn * (1.0 - scenario.dropout) * (1.0 - lost)
 
 
 def plan(

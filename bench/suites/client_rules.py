@@ -6,10 +6,11 @@ set to one value (see :mod:`bench.suites.rules`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.suites.kinds import Mismatch
-from bench.suites.scenario import FAMILIES
+from bench.suites.scenario import FAMILIES, Scenario
 
 Values = dict[str, Any]
 Fixed = dict[str, tuple[Any, str]]
@@ -22,6 +23,18 @@ _UNCOMPRESSED = {
     "dpfedavg": "dpfedavg bounds the size of what clients send",
 }
 """By strategy, why what its clients send is not compressed."""
+
+CLIENT_KEYS = ("sampling", "dropout", "stragglers", "weights", "local_steps", "compression")
+"""The keys that say which clients take part and what they do, beside how many there are."""
+
+
+def all_plain(row: Mapping[str, Any]) -> bool:
+    """Whether a scenario, as a row, leaves :data:`CLIENT_KEYS` as McMahan et al. 2017 have them.
+
+    Rows of runs that are older than a key do not have it.
+    """
+    plain = Scenario().row()
+    return all(row.get(key, plain[key]) == plain[key] for key in CLIENT_KEYS)
 
 
 def without_rounds(why: str) -> Fixed:

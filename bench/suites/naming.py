@@ -151,7 +151,7 @@ def _choice_writer(key: str, values: Collection[Choice]) -> Callable[[Choice], s
         if choice not in cache:
             unusual = family.without_defaults(choice)
             cache[choice] = "-".join(
-                [_NONE[key] if choice.name == "none" else choice.name]
+                [_named(key, choice.name)]
                 + [
                     _parameter(name, value)
                     for name, value in choice.parameters
@@ -161,6 +161,12 @@ def _choice_writer(key: str, values: Collection[Choice]) -> Callable[[Choice], s
         return cache[choice]
 
     return written
+
+
+def _named(key: str, name: str) -> str:
+    if name == "none":
+        return _NONE[key]
+    return f"stragglers-{name}" if key == "stragglers" else name
 
 
 def _parameter(name: str, value: Any) -> str:
