@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.baselines import AUROC, Baseline, Value, load_baseline
 from bench.comparison.rows import (
@@ -165,12 +166,25 @@ def _same_dataset(subject: Subject, table: Baseline) -> bool:
     """``CheXpert-v1.0-small`` is CheXpert and ``nih621-320`` is not; a tree of another name is the
     table's where it has as many studies, and as many positives of every condition counted there.
     """
-    ours = str(subject.run.data.get("name", "")).lower()
-    if ours.startswith(table.dataset.lower().split()[0].split("-")[0]):
+    theirs = table.dataset.lower().split()[0].split("-")[0]
+    if all(name.lower().startswith(theirs) for name in _scored_on(subject)):
         return True
     observed = subject.metrics["observations"]
     counts = [observed[c]["positives"] == k for c, k in table.positives.items() if c in observed]
     return subject.metrics["n"] == table.n and len(counts) > 1 and all(counts)
+
+
+def _scored_on(subject: Subject) -> list[str]:
+    """The names of the trees that the split's studies are from: those of the sites that have it."""
+    data = subject.run.data
+    sites = data.get("sites") or {"": data}
+    return [str(own.get("name", "")) for own in sites.values() if subject.split in _splits(own)]
+
+
+def _splits(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The splits of a tree as run.json has them; of one that does not say, any."""
+    found: Mapping[str, Any] = data.get("splits") or dict.fromkeys(("train", "valid", "test"))
+    return found
 
 
 def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
@@ -182,6 +196,10 @@ def departures(subject: Subject, chosen: Chosen) -> tuple[str, ...]:
         found.append("SYNTHETIC DATA: a generated phantom, not radiographs")
     elif not _same_dataset(subject, table):
         found.append(f"data: {run.data.get('name')}, published on {table.dataset}")
+    sites = run.data.get("sites") or {}
+    trained = [name for name, own in sites.items() if "train" in _splits(own)]
+    if len(trained) > 1:
+        found.append(f"trained on {' and '.join(trained)}, published on {table.dataset}")
     pairs = (
         ("split", subject.split, table.split),
         ("studies", metrics["n"], table.n),
