@@ -429,8 +429,8 @@ class TestSession:
         session = measure(request, "cpu", lambda *_: None)
         assert_session(session)
         assert [(row["batch"], row["step_reason"]) for row in session["rows"]] == [
-            (4, "operation by operation"),
-            (8, "operation by operation"),
+            (4, "--step auto"),
+            (8, "--step auto"),
             (4, "--step compiled; not compiled: RuntimeError: no compiler"),
             (8, "--step compiled; not compiled: RuntimeError: no compiler"),
         ]

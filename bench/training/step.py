@@ -77,9 +77,13 @@ def step_for(
             compiler=compile_network,
             capture=CudaCapture(flat.device) if execution.graph else None,
         )
+    step: Step
     if precision.autocast is None and ending(flat.module) is not None:
-        return DenseStep(flat, task, optimizer)
-    return AutogradStep(flat, task, optimizer, precision.autocast)
+        step = DenseStep(flat, task, optimizer)
+    else:
+        step = AutogradStep(flat, task, optimizer, precision.autocast)
+    step.execution = execution
+    return step
 
 
 class AutogradStep:
