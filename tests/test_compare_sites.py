@@ -1,4 +1,4 @@
-"""Runs of several sites, and of clients with label policies of their own, beside a published table."""
+"""Runs of several sites, or with label policies by client, beside a published table."""
 
 from __future__ import annotations
 

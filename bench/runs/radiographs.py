@@ -264,13 +264,12 @@ class _Packing:
     def sites(self, tree: Tree) -> dict[str, Labelled]:
         """The splits of a joined tree, their images where each site's pack has them."""
         sites = {name: self.tree(own, f"{name} ") for name, own in tree.sites.items()}
-        return {
-            name: _stack(
-                tree.splits[name],
-                {site: own[name] for site, own in sites.items() if name in own},
-            )
-            for name in tree.splits
-        }
+        splits = {}
+        for name, whole in tree.splits.items():
+            parts = {site: own[name] for site, own in sites.items() if name in own}
+            if any(len(part.split) for part in parts.values()):
+                splits[name] = _stack(whole, parts)
+        return splits
 
     def _split(self, split: Split, title: str) -> Labelled:
         packed = pack(
