@@ -240,6 +240,23 @@ def test_training_curves_of_other_conditions_and_of_none(tmp_path: Path) -> None
     assert text_of(files[0]).count("no values") == 2
 
 
+def test_training_curves_by_what_was_sent(tmp_path: Path) -> None:
+    """1,000 bytes each way in each of three rounds."""
+    sent = a_run(tmp_path / "a", name="sent", rounds=ROUNDS)
+    silent = [{**r, "bytes_up": 0, "bytes_down": 0} for r in ROUNDS]
+    alone = a_run(tmp_path / "b", name="alone", rounds=silent)
+    progress = curves.progress_of([sent, alone], "x", "bytes")
+    assert [h.name for h in progress.histories] == ["sent"]
+    assert progress.histories[0].auroc[0] == [2000, 4000, 6000]
+    assert progress.left_out == ("alone",)
+    files = curves.draw_curves([sent, alone], tmp_path / "bytes", "x", ("svg",), "bytes")
+    found = text_of(files[0])
+    assert "2.0 kB" in found
+    assert "left out, for nothing was sent: alone" in found
+    with pytest.raises(ResultsError, match="nothing to draw over bytes"):
+        curves.progress_of([alone], "x", "bytes")
+
+
 def test_unknown_formats() -> None:
     with pytest.raises(UsageError, match="did you mean 'svg'"):
         figures.check_formats(["sgv"])
@@ -269,6 +286,8 @@ def test_plot_curves_draws_a_figure_a_suite(tmp_path: Path) -> None:
     a_run(tmp_path / "t", suite="../t", name="c")
     done = process("plot", "curves", tmp_path / "s", "-f", "png")
     assert done.stdout.splitlines() == [str((tmp_path / "s/curves.png").resolve())]
+    done = process("plot", "curves", tmp_path / "s", "-f", "png", "--by", "bytes")
+    assert done.stdout.splitlines() == [str((tmp_path / "s/curves-bytes.png").resolve())]
     done = process("plot", "curves", tmp_path / "s", tmp_path / "t", "-o", tmp_path / "o")
     assert {Path(f).name for f in done.stdout.splitlines()} == {
         "curves-s.png", "curves-s.svg", "curves-t.png", "curves-t.svg",

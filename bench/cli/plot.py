@@ -33,6 +33,13 @@ class SplitName(StrEnum):
     test = "test"
 
 
+class CurvesBy(StrEnum):
+    """What training curves are drawn over."""
+
+    round = "round"
+    bytes = "bytes"
+
+
 @plot.command()
 def roc(
     runs: RunsArgument,
@@ -76,6 +83,9 @@ def roc(
 @plot.command()
 def curves(
     runs: RunsArgument,
+    by: Annotated[
+        CurvesBy, typer.Option(help="Draw over rounds, or over the bytes sent so far.")
+    ] = CurvesBy.round,
     output: FolderOption = None,
     form: FormatsOption = "png,svg",
 ) -> None:
@@ -94,8 +104,10 @@ def curves(
         alone = len(own) == 1
         heading = own[0].name if alone else f"Suite {suite}"
         folder = output or (own[0].folder if alone else _common_folder(own))
-        stem = STEM if output is None or len(suites) == 1 else f"{STEM}-{file_name(suite)}"
-        files += draw_curves(own, folder / stem, heading, formats)
+        stem = STEM if by is CurvesBy.round else f"{STEM}-{by.value}"
+        if output is not None and len(suites) > 1:
+            stem = f"{stem}-{file_name(suite)}"
+        files += draw_curves(own, folder / stem, heading, formats, by.value)
     _print_files(files)
 
 

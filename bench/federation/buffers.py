@@ -1,13 +1,13 @@
 """What becomes of batch normalisation's running statistics in a federation: a declared choice.
 
 =============== ==================================================================================
-``average``     clients are sent them and send theirs; the server takes the mean weighted by n_k,
-                and of the batch counters the largest
+``average``     clients are sent them and send theirs; the server takes the mean by the clients'
+                shares of the round (``weights``), and of the batch counters the largest
 ``local``       each client keeps its own (Li et al. 2021, FedBN); no statistics are sent. The
                 global model has the weighted mean over the last round's clients, to be scored by
 ``frozen``      they are never updated: training normalises by the initial ones, and none are sent
 ``recalibrate`` after the server's step the round's clients pass their images through the new model
-                without gradients, and the mean of what they find, weighted by n_k, is sent round
+                without gradients, and the mean of what they find, by their shares, is sent round
 ``groupnorm``   the network has none
 =============== ==================================================================================
 

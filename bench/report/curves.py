@@ -1,23 +1,31 @@
-"""Training curves from the round logs: loss and AUROC by round."""
+"""Training curves from the round logs: loss and AUROC by round, or by what was sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from bench.errors import ResultsError
 from bench.observations import COMPETITION
 from bench.report import figures
 from bench.report.figures import COLOURS, FAINT, FORMATS, INK, LINE, MARGIN, RULE, Sheet
 from bench.report.formats import SYNTHETIC
+from bench.report.units import byte_size
 from bench.results.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+By = Literal["round", "bytes"]
+"""What values are drawn over: rounds, or bytes sent so far, to the server and to clients."""
 Series = tuple[Sequence[int], Sequence[float]]
-"""Rounds and the values at them."""
+"""Rounds, or bytes, and the values at them."""
+
+Rounds = Sequence[tuple[int, Mapping[str, Any]]]
+"""The lines of a log, each with where it is drawn."""
 
 STEM = "curves"
 SIDE, WIDE = 2.3, 3.1
@@ -54,29 +62,54 @@ class Progress:
     """Of what the AUROC is: ``Competition mean``, or one observation where no task is defined."""
     histories: tuple[History, ...]
     synthetic: bool
+    by: By = "round"
+    left_out: tuple[str, ...] = ()
+    """Runs that sent nothing, where that is what values are drawn over."""
 
 
-def progress_of(runs: Sequence[Run], heading: str) -> Progress:
-    """What the runs' logs hold. Raises ResultsError where a log is damaged."""
+def progress_of(runs: Sequence[Run], heading: str, by: By = "round") -> Progress:
+    """What the runs' logs hold.
+
+    Raises ResultsError where a log is damaged, and where values are to be drawn over bytes and no
+    run sent any.
+    """
+    left_out: tuple[str, ...] = ()
+    if by == "bytes":
+        left_out = tuple(run.name for run in runs if not any(_sent(run.rounds())))
+        runs = [run for run in runs if run.name not in left_out]
+        if not runs:
+            raise ResultsError(
+                "there is nothing to draw over bytes",
+                found=f"nothing was sent by {', '.join(left_out)}",
+                mend="leave out '--by bytes', or name a run of a federation",
+            )
     logs = [run.rounds() for run in runs]
     headline = _headline(logs)
     return Progress(
         heading=heading,
         headline=headline,
-        histories=tuple(_history(run, log, headline) for run, log in zip(runs, logs, strict=True)),
+        histories=tuple(
+            _history(run, log, headline, by) for run, log in zip(runs, logs, strict=True)
+        ),
         synthetic=any(run.synthetic for run in runs),
+        by=by,
+        left_out=left_out,
     )
 
 
 def draw_curves(
-    runs: Sequence[Run], stem: Path, heading: str, formats: Sequence[str] = FORMATS
+    runs: Sequence[Run],
+    stem: Path,
+    heading: str,
+    formats: Sequence[str] = FORMATS,
+    by: By = "round",
 ) -> list[Path]:
     """Writes ``<stem>.<format>`` with a line a run; returns the files.
 
     One run alone also has a line for each of its competition tasks.
     """
     with figures.style():
-        return figures.save(sheet(progress_of(runs, heading)).figure, stem, formats)
+        return figures.save(sheet(progress_of(runs, heading, by)).figure, stem, formats)
 
 
 def sheet(progress: Progress) -> Sheet:
@@ -122,8 +155,15 @@ def _headline(logs: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     return MEAN
 
 
-def _history(run: Run, rounds: Sequence[Mapping[str, Any]], headline: str) -> History:
-    names = dict.fromkeys(name for record in rounds for name in record.get("auroc") or {})
+def _sent(rounds: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The bytes sent up to each round, either way."""
+    return list(accumulate(r["bytes_up"] + r["bytes_down"] for r in rounds))
+
+
+def _history(run: Run, log: Sequence[Mapping[str, Any]], headline: str, by: By) -> History:
+    places = [r["round"] for r in log] if by == "round" else _sent(log)
+    rounds = [(place, record) for place, record in zip(places, log, strict=True)]
+    names = dict.fromkeys(name for record in log for name in record.get("auroc") or {})
     shown = [n for n in COMPETITION if n in names] if headline == MEAN else list(names)[:SHOWN]
     conditions = {name: _condition(rounds, name) for name in shown if name != headline}
     mean = _series(rounds, lambda record: record.get("mean_auroc"))
@@ -136,16 +176,14 @@ def _history(run: Run, rounds: Sequence[Mapping[str, Any]], headline: str) -> Hi
     )
 
 
-def _condition(rounds: Sequence[Mapping[str, Any]], name: str) -> Series:
+def _condition(rounds: Rounds, name: str) -> Series:
     return _series(rounds, lambda record: (record.get("auroc") or {}).get(name))
 
 
-def _series(
-    rounds: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], Any]
-) -> Series:
-    found = [(r["round"], value(r)) for r in rounds]
-    kept = [(number, v) for number, v in found if v is not None]
-    return [number for number, _ in kept], [v for _, v in kept]
+def _series(rounds: Rounds, value: Callable[[Mapping[str, Any]], Any]) -> Series:
+    found = [(place, value(record)) for place, record in rounds]
+    kept = [(place, v) for place, v in found if v is not None]
+    return [place for place, _ in kept], [v for _, v in kept]
 
 
 def _plot(left: Axes, right: Axes, progress: Progress) -> None:
@@ -162,8 +200,14 @@ def _plot(left: Axes, right: Axes, progress: Progress) -> None:
         ):
             _line(right, series, {**look, "linewidth": 0.9, "zorder": 2})
     for axes, what in ((left, "training loss"), (right, "AUROC, split 'valid'")):
-        axes.set(xlabel="round", ylabel=what, xlim=(1, last) if last > 1 else (0.5, 1.5))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.set(ylabel=what)
+        if progress.by == "round":
+            axes.set(xlabel="round", xlim=(1, last) if last > 1 else (0.5, 1.5))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        else:
+            axes.set(xlabel="sent so far, to the server and to clients", xlim=(0, last))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(lambda count, _: byte_size(round(count)))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
         axes.grid(color=RULE, linewidth=0.4, alpha=0.6)
         axes.set_axisbelow(True)
@@ -209,6 +253,8 @@ def _notes(progress: Progress) -> list[str]:
     several = [h.name for h in progress.histories if h.members > 1]
     if several:
         notes.append(f"mean over each client's own model: {', '.join(several)}")
+    if progress.left_out:
+        notes.append(f"left out, for nothing was sent: {', '.join(progress.left_out)}")
     if progress.synthetic:
         notes.append(SYNTHETIC)
     return [line for note in notes for line in figures.wrapped(note, WIDTH - 2 * MARGIN)]

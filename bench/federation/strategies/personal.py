@@ -60,7 +60,10 @@ def holding(places: Tensor, parameters: Tensor) -> Hook:
 
 
 def classifier_then_body(visit: Visit) -> None:
-    """FedRep: ``head_epochs`` on the personal classifier, then the local epochs on the body."""
+    """FedRep: ``head_epochs`` on the personal classifier, then the local epochs on the body.
+
+    A straggler's part is one of the local epochs; the classifier has all of its own.
+    """
     weights, head = visit.parameters, visit.personal
     is_body = torch.ones_like(weights, dtype=torch.bool).index_fill_(0, head, False)
     body = is_body.nonzero().flatten()

@@ -10,6 +10,10 @@ and Δ_k clipped to an L2 norm of S,
 so with q = 1, z = 0 and S = ∞ it is FedAvg. What is protected is a whole client. The clients'
 sizes, and so w_k, are taken to be public, and so is the seed that the noise is drawn from: a run
 can be repeated, which a deployment must not allow.
+
+A client that drops out, or straggles and is dropped, adds nothing to the sum, and q is not lowered
+for it: the step is then shorter, and ε counts every client that was drawn. Other ``weights`` than
+the number of images take their place in w_k.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 These look at every client's parameters at once, so a round holds as many vectors as it has clients.
 Clients count alike whatever their size: a weight could be claimed. Running statistics, under
-``buffers: average``, are still a weighted mean and not protected.
+``buffers: average``, are still a mean by the scenario's ``weights`` and not protected.
 """
 
 from __future__ import annotations
