@@ -86,6 +86,11 @@ def test_where_bits_are_not_promised_it_says_why(
     assert why_not_promised(reference, reference) == []
 
 
+def test_bits_are_promised_whatever_number_of_workers(tmp_path: Path, reference: Run) -> None:
+    run = write_run(tmp_path, environment={**ENVIRONMENT, "workers": 4})
+    assert bit_gate(run, reference).verdict == "pass"
+
+
 def test_two_gpus_of_one_kind_promise_nothing(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / s, environment={**ENVIRONMENT, "device": "cuda"}) for s in "ab"]
     assert bit_gate(*runs).verdict == "not promised"

@@ -95,6 +95,16 @@ def test_too_few_rounds_cannot_be_told(tmp_path: Path, reference: Run) -> None:
     assert found.reason == "too few rounds: 8 in the reference, 5 now, 6 needed"
 
 
+def test_another_number_of_workers_cannot_be_told(tmp_path: Path, reference: Run) -> None:
+    """A run from before there were workers had one."""
+    shared = {**ENVIRONMENT, "workers": 2}
+    found = throughput_gate(run_with(tmp_path / "2", 0.5, environment=shared), reference, GATE)
+    assert found.verdict == "cannot tell"
+    assert found.reason.startswith("other workers (1, now 2)")
+    alone = run_with(tmp_path / "1", 1.0, environment={**ENVIRONMENT, "workers": 1})
+    assert throughput_gate(alone, reference, GATE).verdict == "pass"
+
+
 def test_another_machine_without_a_yardstick_cannot_be_told(tmp_path: Path, reference: Run) -> None:
     found = throughput_gate(run_with(tmp_path, 0.5, environment=ELSEWHERE), reference, GATE)
     assert found.verdict == "cannot tell"

@@ -100,7 +100,7 @@ def test_what_nobody_foresaw_keeps_its_traceback_and_a_full_disk_its_place() -> 
     told = run_team(2, member)[0]
     assert str(told) == "ZeroDivisionError: by zero"
     (note,) = told.__notes__
-    assert "in worker 1" in note
+    assert "in worker 2" in note
     assert "raise failure" in note
     failure = OSError(28, "No space left on device", "/results/x")
     full = run_team(2, member)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -19,6 +19,9 @@ from bench.cli.options import (
     SetOption,
     SuiteArgument,
 )
+
+if TYPE_CHECKING:
+    from bench.runs.crew import Crew
 
 
 class OnBadImage(StrEnum):
@@ -46,6 +49,23 @@ def run(
     against: Annotated[
         str, typer.Option(help="The published table to print differences from; none for no table.")
     ] = "paper",
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes on this machine that share a round's clients; for several GPUs start "
+            "`torchrun --nproc-per-node N -m bench run …` instead.",
+        ),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each process; else $OMP_NUM_THREADS, else the cores shared out among "
+            "the workers. On a CPU bits depend on it, and not on --workers.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,6 +76,7 @@ def run(
     from bench.cli.signals import interrupt_on_terminate
     from bench.cli.summary import NO_TABLE, print_summary
     from bench.comparison.command import check_target
+    from bench.runs.crew import Crew
     from bench.runs.executor import Options, execute
 
     if against != NO_TABLE:
@@ -71,8 +92,25 @@ def run(
         fail_fast=fail_fast,
         on_bad_image=on_bad_image.value,
         quiet=quiet,
+        threads=threads,
     )
-    with interrupt_on_terminate():
-        outcome = execute(options)
+    with interrupt_on_terminate(), Crew(workers) as crew:
+        if not crew.leads:
+            _follow(crew)
+        outcome = execute(options, crew)
     print_summary(outcome, against=against, as_json=as_json, quiet=quiet)
     raise typer.Exit(outcome.exit_code)
+
+
+def _follow(crew: Crew) -> NoReturn:
+    """What a process does that torchrun started beside the first, in silence."""
+    from bench.errors import WorkerLost
+    from bench.runs.member import follow
+
+    try:
+        follow(crew.enrol(), crew.place)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except WorkerLost as error:
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit

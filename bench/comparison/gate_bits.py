@@ -1,8 +1,10 @@
 """The bit-equality gate: where the same bits were promised, any difference fails.
 
 They are promised where scenario, data and ``semantics`` are the same and so are machine,
-versions, device, precision and threads, the device being a CPU. The git commit is no part of it:
-a change of the source that changes numbers has to raise ``SEMANTICS``.
+versions, device, precision and threads, the device being a CPU. The threads are those of a process:
+convolutions and matrix products split their sums among them. How many processes shared the work is
+no part of it, and neither is the git commit: a change of the source that changes numbers has to
+raise ``SEMANTICS``.
 """
 
 from __future__ import annotations

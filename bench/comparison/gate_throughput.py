@@ -108,8 +108,8 @@ def choose_samples(run: Run, reference: Run, minimum: int) -> Samples | str:
     The first round of a run pays for what happens once (memory, kernels' preparation) and is left
     out where ``minimum`` rounds remain on both sides; else it counts on both.
     """
-    for key in ("device", "precision"):
-        before, now = reference.environment.get(key), run.environment.get(key)
+    for key, unrecorded in (("device", None), ("precision", None), ("workers", 1)):
+        before, now = (r.environment.get(key, unrecorded) for r in (reference, run))
         if before != now:
             return f"other {key} ({before}, now {now}): the speeds have nothing in common"
     elsewhere = machine_differences(run, reference)

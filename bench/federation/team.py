@@ -55,6 +55,10 @@ class Team(Protocol):
         """Replaces int32 or int64 tensors by their sums over the members, in one exchange."""
         ...
 
+    def close(self) -> None:
+        """Leaves the others."""
+        ...
+
 
 class Alone:
     """A team of one: nothing is sent."""
@@ -72,6 +76,9 @@ class Alone:
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """They are their own sums."""
+
+    def close(self) -> None:
+        """There is nobody to leave."""
 
 
 ALONE = Alone()
@@ -161,5 +168,5 @@ def _rebuilt(told: Mapping[str, Any], rank: int) -> Exception:
     if "errno" in told:
         return OSError(told["errno"], told["strerror"], told["filename"])
     surprise = RuntimeError(f"{told['type']}: {told['text']}")
-    surprise.add_note(f"It was raised in worker {rank}:\n{told['trace']}")
+    surprise.add_note(f"It was raised in worker {rank + 1}:\n{told['trace']}")
     return surprise

@@ -68,6 +68,7 @@ def _provenance(run: Run) -> dict[str, str]:
         "machine": _machine(environment),
         "device": environment.get("device"),
         "precision": environment.get("precision"),
+        "workers": environment.get("workers"),
         "threads": environment.get("threads"),
         "versions": ", ".join(
             f"{name} {version}"

@@ -18,10 +18,12 @@ from bench.errors import ResultsError
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.federation.partitions import Partition, partition
+from bench.federation.team import ALONE, Team
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
 from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
+from bench.runs.prediction import predict_together
 from bench.suites.policies import policies_of
 from bench.training.targets import client_targets
 from bench.training.tasks import task_for
@@ -49,7 +51,9 @@ class Assembly:
         hardware: Hardware,
         clients_folder: Path,
         started: Checkpoint | None,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.scenario = scenario
         self.hardware = hardware
         self.precision = hardware.precision(scenario)
@@ -101,7 +105,11 @@ class Assembly:
 
     def _federation(self) -> Federation:
         return Federation(
-            self.scenario, self.trainer, self.partition.clients, ClientStore(self._folder)
+            self.scenario,
+            self.trainer,
+            self.partition.clients,
+            ClientStore(self._folder),
+            team=self.team,
         )
 
     def _relabelled(self) -> Tensor:
@@ -111,7 +119,13 @@ class Assembly:
         for index, (_, load) in enumerate(members):
             load()
             rows = self._rows_of(index, len(members))
-            probabilities[rows] = self.trainer.predict_rows(rows)
+            probabilities[rows] = predict_together(
+                self.team,
+                self.trainer.predict_rows,
+                rows,
+                self.trainer.prediction_batch,
+                (len(rows), probabilities.shape[1]),
+            )
         return self._task.relabel(self.trainer.targets, probabilities)
 
     def _rows_of(self, member: int, members: int) -> NDArray[np.int64]:

@@ -99,6 +99,11 @@ class DigitMaterial:
         """(60000, 28, 28) the training images."""
         return self.data.splits.train_images
 
+    @property
+    def evaluated(self) -> dict[str, NDArray[np.uint8]]:
+        """The test images."""
+        return {SPLIT: self.data.splits.test_images}
+
     def pool(self) -> Units:
         """Single images, each with its digit."""
         return self.data.pool()

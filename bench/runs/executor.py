@@ -7,13 +7,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.atomic import write_text
-from bench.errors import BenchError, ResultsError, UsageError
+from bench.errors import BenchError, ResultsError, UsageError, WorkerLost
 from bench.locations import cache_folder
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
+from bench.runs.crew import Crew
 from bench.runs.material import Data, Material
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, headline_text, reporter
@@ -42,6 +43,8 @@ class Options:
     fail_fast: bool = False
     on_bad_image: Literal["fail", "skip"] = "fail"
     quiet: bool = False
+    threads: int | None = None
+    """Of each process; None leaves it to the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +125,8 @@ def _expand(suite: Suite, options: Options, *, synthetic: bool) -> Expansion:
     return expansion
 
 
-def execute(options: Options) -> Outcome:
-    """Runs every scenario of the suite that is not done.
+def execute(options: Options, crew: Crew | None = None) -> Outcome:
+    """Runs every scenario of the suite that is not done, by all the processes of the crew.
 
     Raises BenchError where the suite, the data or the device is wrong; a scenario that fails on
     the way is in the outcome instead, and the others go on unless ``fail_fast``.
@@ -145,7 +148,7 @@ def execute(options: Options) -> Outcome:
             report.note(note)
         finished = 0 if options.fresh else sum(item.status == "done" for item in items)
         report.suite(suite.name, len(items), finished)
-        _Suite(options, data, report, outcome).run(items)
+        _Suite(options, data, report, outcome, crew or Crew()).run(items)
     return outcome
 
 
@@ -182,8 +185,14 @@ class _Suite:
     """The scenarios of one suite, in order, over shared data."""
 
     def __init__(
-        self, options: Options, data: Mapping[str, Data], report: Reporter, outcome: Outcome
+        self,
+        options: Options,
+        data: Mapping[str, Data],
+        report: Reporter,
+        outcome: Outcome,
+        crew: Crew,
     ) -> None:
+        self.crew = crew
         self.options = options
         self.data = data
         self.report = report
@@ -203,15 +212,20 @@ class _Suite:
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
                 return
-            if self.outcome.failures and self.options.fail_fast:
+            except WorkerLost as error:
+                self._record_failure(item, item.folder, error)
                 return
+            if self.outcome.failures and self.options.fail_fast:
+                break
+        self.crew.dismiss()
 
     def _take_finished(self, folder: Path) -> None:
         tidy(folder)
         self.outcome.runs.append(load_run(folder))
 
     def _run_one(self, number: int, item: Item, folder: Path) -> None:
-        from bench.runs.worker import run_scenario
+        team = self.crew.enrol()
+        from bench.runs.worker import run_scenario  # the others are starting meanwhile
 
         hardware = self._open_hardware()
         material = self._material(item.planned.scenario)
@@ -226,12 +240,25 @@ class _Suite:
                 hardware=hardware,
                 reporter=self.report,
                 number=number,
+                team=team,
+                orders=self._orders(folder),
             )
+        except WorkerLost:
+            raise
         except Exception as error:
             self._record_failure(item, folder, error)
             return
         self.outcome.runs.append(run)
         self.report.done(item.planned.name, headline_text(run.metrics), run.totals["seconds"])
+
+    def _orders(self, folder: Path) -> dict[str, Any]:
+        """What the other processes need to begin a scenario, beside its row."""
+        return {
+            "folder": str(folder),
+            "data": list(self.options.data),
+            "device": self.options.device,
+            "on_bad_image": self.options.on_bad_image,
+        }
 
     def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
         """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
@@ -261,7 +288,12 @@ class _Suite:
         from bench.runs.hardware import Hardware
 
         if self._hardware is None:
-            self._hardware = Hardware.open(self.options.device)
+            self._hardware = Hardware.open(
+                self.options.device,
+                threads=self.options.threads,
+                place=self.crew.place,
+                team=self.crew.enrol().size,
+            )
         return self._hardware
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from bench.errors import UsageError
+from bench.runs.crew import ALONE_HERE, Place
 
 if TYPE_CHECKING:
     import torch
@@ -19,17 +22,33 @@ class Hardware:
 
     device: torch.device
     threads: int
+    """Of this process, and of each that shares its work."""
+    asked: bool = False
+    """Whether that number of threads was asked for."""
+    workers: int = 1
+    """The processes that share a scenario's work."""
 
     @staticmethod
-    def open(asked: str) -> Hardware:
+    def open(
+        asked: str, *, threads: int | None = None, place: Place = ALONE_HERE, team: int = 1
+    ) -> Hardware:
         """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; sets this process's threads.
 
-        Raises UsageError where there is no such device.
+        ``place`` is this process's among the ``team``. Under torchrun each takes a GPU of its own,
+        or where there are too few its turn on one. Raises UsageError where there is no such device,
+        or where it is a GPU and ``--workers`` are to share a CPU.
         """
-        from bench.training.device import prepare, resolve_device
+        from bench.training.device import choose_threads, prepare, resolve_device
 
-        device = resolve_device(asked)
-        return Hardware(device=device, threads=prepare(device))
+        device = _own_gpu(resolve_device(asked), asked, place)
+        count = prepare(device, threads or choose_threads(place.processes))
+        return Hardware(device=device, threads=count, asked=threads is not None, workers=team)
+
+    def with_threads(self, threads: int) -> Hardware:
+        """The same with another number of threads, which this process has from now on."""
+        from bench.training.device import prepare
+
+        return replace(self, threads=prepare(self.device, threads))
 
     def precision(self, scenario: Scenario) -> Precision:
         """What the scenario's ``precision`` comes to on this device."""
@@ -63,4 +82,30 @@ class Hardware:
             "precision": precision.name,
             "precision_reason": precision.reason,
             "threads": self.threads,
+            "workers": self.workers,
         }
+
+
+def _own_gpu(device: torch.device, asked: str, place: Place) -> torch.device:
+    """The GPU that this one of several processes is to use."""
+    import torch
+
+    if device.type == "cpu" or place.processes == 1:
+        return device
+    if not place.torchrun:
+        raise UsageError(
+            "--workers share the cores of a CPU, not a GPU",
+            expected="--device cpu, or one process",
+            found=f"--workers {place.processes} on {device}",
+            mend="--device cpu; for several GPUs: torchrun --nproc-per-node N -m bench run …",
+        )
+    if ":" in asked:
+        raise UsageError(
+            "under torchrun every process takes a GPU of its own",
+            expected="--device cuda or --device auto",
+            found=f"--device {asked}",
+            mend="choose GPUs with $CUDA_VISIBLE_DEVICES",
+        )
+    own = torch.device("cuda", place.number % torch.cuda.device_count())
+    torch.cuda.set_device(own)
+    return own

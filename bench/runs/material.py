@@ -91,6 +91,11 @@ class Material(Protocol):
         """(n, size, size) the training images."""
         ...
 
+    @property
+    def evaluated(self) -> Mapping[str, Images]:
+        """The images that a judge has scored, by split; the very arrays it hands out."""
+        ...
+
     def pool(self) -> Split | Units:
         """The training data as partitions take it."""
         ...

@@ -67,6 +67,11 @@ class Radiographs:
         """(n, size, size) the training images."""
         return self.splits["train"].images
 
+    @property
+    def evaluated(self) -> dict[str, Images]:
+        """``valid``'s, and ``test``'s where there is one."""
+        return {name: self.splits[name].images for name in EVALUATED if name in self.splits}
+
     def pool(self) -> Split:
         """The training split: its patients are divided."""
         return self.splits["train"].split

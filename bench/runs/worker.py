@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.environment import git_state
+from bench.errors import WorkerLost
+from bench.federation.sampling import sample_size
+from bench.federation.strategies import TABLE
+from bench.federation.team import ALONE, Team
 from bench.results.leftovers import remove_litter, remove_state
 from bench.results.ownership import owned
 from bench.results.rounds import RoundLog
 from bench.results.run import (
-    CLIENTS_FOLDER,
     ROUNDS_FILE,
     RUN_FILE,
     STATE_FILE,
@@ -24,15 +27,18 @@ from bench.results.run import (
 )
 from bench.results.targets import rounds_to_target
 from bench.runs import checkpoint
-from bench.runs.assembly import Assembly
+from bench.runs.ensemble import Ensemble
+from bench.runs.member import SCENARIO
 from bench.runs.pace import Pace
 from bench.runs.plan import phases, total_rounds
 from bench.suites.scenario import SEMANTICS
 
 if TYPE_CHECKING:
+    from bench.runs.assembly import Assembly
     from bench.runs.hardware import Hardware
     from bench.runs.material import Material
     from bench.runs.reporting import Reporter
+    from bench.suites.scenario import Scenario
     from bench.suites.suite import Planned
 
 
@@ -45,12 +51,17 @@ def run_scenario(
     hardware: Hardware,
     reporter: Reporter,
     number: int,
+    team: Team = ALONE,
+    orders: Mapping[str, Any] | None = None,
 ) -> Run:
     """Trains and scores one scenario in ``folder``, resuming what is there, and returns its run.
 
     Raises ScenarioFailed where training stops by itself (the run is marked ``failed``) and
     ResultsError where another process owns the folder. An interrupt leaves it ``interrupted``.
     A run that another process has finished in the meantime is returned as it is.
+
+    ``team`` shares the work; its other members begin the scenario by ``orders``. Where one of them
+    is lost the run is left ``interrupted`` as well, and WorkerLost is raised.
     """
     with owned(folder) as owner:
         remove_litter(folder)
@@ -60,19 +71,54 @@ def run_scenario(
         started = checkpoint.load(folder / STATE_FILE)
         first = 1 if started is None else started.round + 1
         reporter.scenario(number, planned.name, first, total_rounds(planned.scenario))
-        assembly = Assembly(planned.scenario, material, hardware, folder / CLIENTS_FOLDER, started)
-        run = _open(planned, suite, material, folder, hardware, owner, assembly)
+        hardware = _as_begun(hardware, folder, started, reporter)
+        if team.size > 1:
+            row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
+            team.share([SCENARIO, {**(orders or {}), **row}])
+            _note_idle(planned.scenario, team, reporter)
+        ensemble = Ensemble.assemble(
+            team, planned.scenario, lambda: material, lambda: hardware, folder
+        )
+        run = _open(planned, suite, material, folder, hardware, owner, ensemble.assembly)
         run.write()
-        work = _Work(run, assembly, material, reporter)
+        work = _Work(run, ensemble, material, reporter)
         try:
             return work.finish(first)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkerLost):
             replace(work.run, status="interrupted").write()
             raise
         except Exception as error:
             failure = {"type": type(error).__name__, "message": str(error)}
             replace(work.run, status="failed", error=failure).write()
             raise
+
+
+def _as_begun(
+    hardware: Hardware, folder: Path, started: checkpoint.Checkpoint | None, reporter: Reporter
+) -> Hardware:
+    """A run that is carried on keeps its number of threads, on which its bits depend, unless
+    another is asked for."""
+    if started is None or hardware.asked or not (folder / RUN_FILE).is_file():
+        return hardware.with_threads(hardware.threads)
+    begun = load_run(folder).environment.get("threads")
+    if not isinstance(begun, int) or begun < 1 or begun == hardware.threads:
+        return hardware.with_threads(hardware.threads)
+    reporter.note(f"it began with {begun} threads a process, and goes on so")
+    return hardware.with_threads(begun)
+
+
+def _note_idle(scenario: Scenario, team: Team, reporter: Reporter) -> None:
+    """Says so where there are more processes than trainings to share out."""
+    setting = TABLE[scenario.strategy.name].setting
+    if setting == "pooled":
+        most, what = 1, "one learner"
+    elif setting == "alone":
+        most, what = scenario.clients, f"{scenario.clients} clients"
+    else:
+        most = sample_size(scenario.clients, scenario.fraction)
+        what = f"{most} clients a round"
+    if most < team.size:
+        reporter.note(f"{team.size} workers and {what}: {team.size - most} train nothing")
 
 
 def _finished(folder: Path) -> Run | None:
@@ -119,10 +165,11 @@ class _Work:
     """The rounds that are left, and what follows them."""
 
     def __init__(
-        self, run: Run, assembly: Assembly, material: Material, reporter: Reporter
+        self, run: Run, ensemble: Ensemble, material: Material, reporter: Reporter
     ) -> None:
         self.run = run
-        self.assembly = assembly
+        self.ensemble = ensemble
+        self.assembly = assembly = ensemble.assembly
         self.judge = material.judge(assembly.scenario)
         self.reporter = reporter
         self.scenario = assembly.scenario
@@ -139,7 +186,6 @@ class _Work:
             if any(map(self._stops, self.run.rounds())):
                 last = first - 1
             for number in range(first, last + 1):
-                self.assembly.enter_phase_of(number)
                 record = self._round(number, last)
                 log.append(record)
                 ended = number == last or self._stops(record)
@@ -158,7 +204,7 @@ class _Work:
         return target is not None and figure is not None and figure >= target
 
     def _round(self, number: int, last: int) -> dict[str, Any]:
-        result = self.assembly.federation.round(number)
+        result = self.ensemble.round(number)
         self._tell_step()
         record: dict[str, Any] = {
             "round": number,
@@ -186,8 +232,7 @@ class _Work:
         if phases(self.scenario) > 1:
             record["phase"] = self.assembly.phase_of(number)
         if record["evaluated"]:
-            members = self.assembly.federation.models()
-            record |= self.judge.summary(members, self.assembly.trainer.predict)
+            record |= self.judge.summary(self.ensemble.models(), self.ensemble.predict)
         self.reporter.round(record, last)
         return record
 
@@ -201,15 +246,15 @@ class _Work:
         self.reporter.note(f"steps are executed {record['step']} ({record['step_reason']})")
 
     def _checkpoint(self, number: int) -> None:
-        state = checkpoint.Checkpoint(round=number, tensors=self.assembly.state())
+        state = checkpoint.Checkpoint(round=number, tensors=self.ensemble.state())
         checkpoint.save(self.run.folder / STATE_FILE, state)
-        self.assembly.federation.commit(number)
+        self.ensemble.commit(number)
 
     def _score(self) -> Run:
         """Scores every evaluation split, keeps weights and scores, then removes the checkpoint."""
         folder = self.run.folder
         rounds = self.run.rounds()
-        scored = self.judge.final(self.assembly.federation, self.assembly.trainer.predict, folder)
+        scored = self.judge.final(self.ensemble, self.ensemble.predict, folder)
         if self.scenario.stop_at is not None:
             found = rounds_to_target(rounds, self.judge.headline, self.scenario.stop_at)
             scored.metrics[self.judge.split]["target"] = found.record(self.judge.headline)
@@ -218,7 +263,7 @@ class _Work:
             status="done",
             metrics=scored.metrics,
             totals=totals(rounds),
-            weights_sha256=self.assembly.save_weights(folder / WEIGHTS_FILE),
+            weights_sha256=self.ensemble.save_weights(folder / WEIGHTS_FILE),
             scores_sha256=scored.digests,
             timestamps={**self.run.timestamps, "finished": _now()},
         )

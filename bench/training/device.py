@@ -97,17 +97,17 @@ def device_name(device: torch.device) -> str | None:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
-def choose_threads() -> int:
-    """Threads for one process that has the machine: ``$OMP_NUM_THREADS`` where set, else the
-    physical cores it may use (hyper-threads share the units that convolutions fill), within the
-    container's quota."""
+def choose_threads(processes: int = 1) -> int:
+    """Threads for one of the processes that have the machine: ``$OMP_NUM_THREADS`` where set, else
+    an equal part of the physical cores they may use (hyper-threads share the units that
+    convolutions fill), within the container's quota."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     logical = os.cpu_count() or 1
     physical = int(_capabilities().get("num_physical_cores") or logical)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return max(1, min(physical, allowed, _quota() or allowed))
+    return max(1, min(physical, allowed, _quota() or allowed) // processes)
 
 
 def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:

@@ -170,10 +170,19 @@ class Trainer:
             optimizer_state=self.optimizer.state,
         )
 
-    def predict(self, images: Images | Tensor) -> NDArray[np.float32]:
-        """(n, h, w) uint8 → (n, o) scores of the model as it stands, fp32, on the CPU."""
+    @property
+    def prediction_batch(self) -> int:
+        """The images of the trained size that are scored at once."""
+        return max(1, self._largest // self.images.side**2)
+
+    def predict(
+        self, images: Images | Tensor, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """(n, h, w) uint8 → (n, o) scores of the model as it stands, fp32, on the CPU; or of the
+        (k,) ``rows`` alone."""
         store = ImageStore(images, self.flat.device)
-        return self._predict(store, torch.arange(len(store)))
+        chosen = torch.arange(len(store)) if rows is None else torch.from_numpy(rows)
+        return self._predict(store, chosen)
 
     def predict_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(k, o) scores of the training images ``rows``, where they lie; not augmented."""
