@@ -251,7 +251,7 @@ def test_training_curves_by_what_was_sent(tmp_path: Path) -> None:
     assert progress.left_out == ("alone",)
     files = curves.draw_curves([sent, alone], tmp_path / "bytes", "x", ("svg",), "bytes")
     found = text_of(files[0])
-    assert "2.0 kB" in found
+    assert "6.0 kB" in found
     assert "left out, for nothing was sent: alone" in found
     with pytest.raises(ResultsError, match="nothing to draw over bytes"):
         curves.progress_of([alone], "x", "bytes")
