@@ -253,6 +253,17 @@ def test_values_in_few_words() -> None:
     assert short_setting("stop_at", None) == "never"
 
 
+def test_label_policies_by_client_and_by_site_in_words() -> None:
+    mixed = {"Edema": "u-zeros", "Fracture": "u-ones"}
+    alike = dict.fromkeys(mixed, "u-ones")
+    assert value_text([alike, mixed]) == "u-ones, {Edema: u-zeros, Fracture: u-ones}"
+    assert short_setting("label_policy", [alike, mixed]) == "u-ones, per observation"
+    assert short_setting("label_policy", [alike] * 4) == "4 of them"
+    sites = {"sites": {"a": alike, "others": mixed}}
+    assert value_text(sites) == "a: u-ones, others: {Edema: u-zeros, Fracture: u-ones}"
+    assert short_setting("label_policy", sites) == "per site"
+
+
 def test_times_and_sizes_in_words() -> None:
     assert [duration(s) for s in (8.13, 200, 7500)] == ["8.1 s", "3 min 20 s", "2 h 05 min"]
     sizes = (0, 512, 999, 1000, 99_949, 99_960, 27_900_000, 134e9, 2e15)

@@ -212,7 +212,8 @@ PARTITIONS = Family(
         ),
         Variant(
             "natural",
-            "One client for each value of a column, such as the hospital.",
+            "One client for each value of a column, such as the hospital; of several trees, "
+            "each given with --data, the column 'site'.",
             Parameter("column", Text("the name of a column"), doc="The column of the label file."),
         ),
     ),
