@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.images import UnreadableImage, grey_square
+from bench.data.images import GreySquares, UnreadableImage
 from tests.image_trees import encoded, picture
+
+
+def grey_square(data: bytes, size: int) -> bytes:
+    squares = GreySquares(size)
+    squares.draw(data)
+    return bytes(squares.pixels)
 
 
 def square(image: Image.Image, size: int, kind: str = "PNG") -> np.ndarray[Any, Any]:
@@ -119,3 +125,22 @@ def test_damage_anywhere_is_an_answer_and_never_another_exception(kind: str) -> 
             damaged[at] = int(rng.integers(256))
         with suppress(UnreadableImage):
             assert len(grey_square(bytes(damaged), 8)) == 64
+
+
+def test_squares_follow_each_other_in_the_same_memory_and_need_not_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [encoded(picture(number), "PNG") for number in range(3)]
+    shared = GreySquares(32)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "frombuffer", lambda *_: Image.new("L", (32, 32)))
+        apart = GreySquares(32)
+    for number, data in enumerate(files):
+        for squares in (shared, apart):
+            held = squares.pixels
+            squares.draw(data)
+            assert squares.pixels is held
+            assert bytes(held) == picture(number).tobytes()
+        with pytest.raises(UnreadableImage):
+            shared.draw(data[:60])
+        assert bytes(shared.pixels) == picture(number).tobytes(), "a failure changes nothing"

@@ -17,7 +17,7 @@ from PIL import Image
 
 import bench.data.pack as pack_module
 from bench.data.chexpert import read_tree
-from bench.data.decoding import CHUNK
+from bench.data.decoding import CHUNK, Decoded
 from bench.data.images import RULE
 from bench.data.pack import pack
 from bench.data.packfiles import FileTable, Journal
@@ -323,7 +323,8 @@ def test_the_journal_cuts_what_is_torn_and_starts_anew_after_a_boot(tmp_path: Pa
     journal = Journal(tmp_path / "journal")
     table = FileTable.unknown(4)
     for row in range(3):
-        table.set(row, 10 + row, 20 + row, bytes([row]) * 32)
+        sha256 = (bytes([row]) * 32).hex()
+        table.note([Decoded(row=row, size=10 + row, mtime=20 + row, sha256=sha256)])
     journal.append(table, np.array([0, 2]))
     read = journal.read(4)
     assert read.size.tolist() == [10, -1, 12, -1]

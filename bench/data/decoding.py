@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.images import UnreadableImage, grey_square
+from bench.data.images import GreySquares, UnreadableImage
 from bench.errors import DataError
 
 CHUNK = 64
@@ -68,6 +68,7 @@ def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]
     """
     done = []
     length = target.side * target.side
+    squares = GreySquares(target.side)
     for row, path in rows:
         try:
             status, data = _read(target.root, path)
@@ -81,11 +82,11 @@ def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]
         # Before decoding, while the bytes are still in the processor's nearest cache.
         digest = hashlib.sha256(data).hexdigest()
         try:
-            pixels = grey_square(data, target.side)
+            squares.draw(data)
         except UnreadableImage as error:
             done.append(Decoded(row=row, size=size, mtime=mtime, reason=str(error)))
             continue
-        _write(descriptor, pixels, target.offset + row * length)
+        _write(descriptor, squares.pixels, target.offset + row * length)
         done.append(Decoded(row=row, size=size, mtime=mtime, sha256=digest))
     return done
 
@@ -213,11 +214,11 @@ def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | N
     return dict(json.loads(line)) if line else None
 
 
-def _write(descriptor: int, pixels: bytes, offset: int) -> None:
+def _write(descriptor: int, pixels: bytearray, offset: int) -> None:
     """Writes all of the bytes: one call may write a part, as when the disk is nearly full."""
     written = os.pwrite(descriptor, pixels, offset)
     while written < len(pixels):
-        written += os.pwrite(descriptor, pixels[written:], offset + written)
+        written += os.pwrite(descriptor, memoryview(pixels)[written:], offset + written)
 
 
 def _work() -> None:

@@ -39,11 +39,36 @@ class UnreadableImage(Exception):
     """The bytes are no image that can be used; the message says why in a few words."""
 
 
-def grey_square(data: bytes, size: int) -> bytes:
-    """The image as size × size bytes, row by row, 0 black to 255 white.
+class GreySquares:
+    """Makes images of one size, one after the other, in the same memory.
 
-    Raises UnreadableImage where the bytes are not a whole JPEG or PNG image of a sensible size.
+    That is a twentieth of the time of packing faster than bytes of its own for each: they would be
+    copied twice, and come to memory that is in no cache.
     """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.pixels = bytearray(size * size)
+        """The image drawn last, row by row, 0 black to 255 white."""
+        canvas = Image.frombuffer("L", (size, size), self.pixels, "raw", "L", 0, 1)
+        canvas.readonly = 0  # Pillow marks what stands in another's memory
+        canvas.paste(Image.new("L", (size, size), 1))
+        self._canvas = canvas if self.pixels == b"\1" * (size * size) else None
+        """None where a version of Pillow does not share the memory after all."""
+
+    def draw(self, data: bytes) -> None:
+        """Puts the image of a file's bytes into :attr:`pixels`.
+
+        Raises UnreadableImage where they are not a whole JPEG or PNG image of a sensible size.
+        """
+        square = _square(data, self._size)
+        if self._canvas is None:
+            self.pixels[:] = square.tobytes()
+        else:
+            self._canvas.paste(square)
+
+
+def _square(data: bytes, size: int) -> Image.Image:
     image = _open(data)
     if image.width * image.height > PIXEL_LIMIT:
         raise UnreadableImage(
@@ -58,7 +83,7 @@ def grey_square(data: bytes, size: int) -> bytes:
     grey = _grey(image)
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
-    return grey.tobytes()
+    return grey
 
 
 def _open(data: bytes) -> Image.Image:

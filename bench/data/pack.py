@@ -259,9 +259,7 @@ class _Packer:
                     self.reasons[item.row] = item.reason
                     if item.size >= 0:
                         self.spoilt[item.row] = (item.size, item.mtime, item.reason)
-                else:
-                    table.set(item.row, item.size, item.mtime, bytes.fromhex(item.sha256))
-            journal.append(table, np.array([i.row for i in chunk if not i.reason], dtype=np.int64))
+            journal.append(table, table.note([item for item in chunk if not item.reason]))
             done += len(chunk)
             if self.progress is not None:
                 self.progress(done, total)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,6 +33,21 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK, TABLE, WORK = "lock", "files.npz", "work.npy"
 COPY_ROWS = 1024
 """Images copied at a time from one pack file to another."""
+
+
+class Usable(Protocol):
+    """A file whose image is in the pack."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime(self) -> int: ...
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +75,14 @@ class FileTable:
         """(n,) whether the image is known to be usable."""
         return self.size >= 0
 
-    def set(self, row: int, size: int, mtime: int, sha256: bytes) -> None:
-        """Notes a usable image."""
-        self.size[row], self.mtime[row] = size, mtime
-        self.sha256[row] = np.frombuffer(sha256, dtype=np.uint8)
+    def note(self, images: Sequence[Usable]) -> NDArray[np.int64]:
+        """Notes usable images; returns their rows."""
+        rows = np.array([image.row for image in images], dtype=np.int64)
+        self.size[rows] = [image.size for image in images]
+        self.mtime[rows] = [image.mtime for image in images]
+        digests = bytes.fromhex("".join([image.sha256 for image in images]))
+        self.sha256[rows] = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32)
+        return rows
 
     def same_signature(self, other: FileTable) -> NDArray[np.bool_]:
         """(n,) usable in both, with the same length and time of change."""
