@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.federation.strategies import Strategy
+from bench.federation.team import ALONE, Team
 from bench.models.flat import FlatModel
 from bench.suites.scenario import Choice, Scenario
 from bench.training.trainer import LocalResult
@@ -113,6 +114,7 @@ def toy(
     module: type[nn.Module] = Point,
     step_a_row: bool = False,
     fields: dict[str, Any] | None = None,
+    team: Team = ALONE,
     **parameters: Any,
 ) -> Federation:
     """By default two clients: three rows with the target 0, and one with the target 4.
@@ -129,7 +131,7 @@ def toy(
         scenario, start or [2.0], targets, module=module, step_a_row=step_a_row
     )
     rows = [np.asarray(c, dtype=np.int64) for c in clients]
-    return Federation(scenario, trainer, rows, ClientStore(folder), strategy=strategy)
+    return Federation(scenario, trainer, rows, ClientStore(folder), strategy=strategy, team=team)
 
 
 def vector(federation: Federation) -> list[float]:

@@ -15,6 +15,7 @@ from bench.errors import NonFiniteError, SuiteError
 from bench.federation.compression import largest, sparse_bytes, to_bytes, top_k
 from bench.suites.scenario import FAMILIES
 from tests.federation_toys import BodyAndHead, bits, toy, vector
+from tests.team_of_threads import run_team
 
 FOUR_SIGMA = 4.0
 
@@ -241,6 +242,19 @@ def test_the_order_of_visits_does_not_change_a_bit(tmp_path, compression):
             federation.round(number, clients=order)
         found.append(bits(federation.state()))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("compression", CHOICES, ids=str)
+def test_three_processes_make_the_bits_and_send_the_bytes_of_one(tmp_path, compression):
+    def member(team):
+        fields = {"compression": compression}
+        federation = toy(tmp_path / str(team.size), fields=fields, team=team, **MANY)
+        sent = [federation.round(r).bytes_up for r in (1, 2, 3, 4)]
+        return bits(federation.state()), sent
+
+    (alone,) = run_team(1, member)
+    assert run_team(3, member)[0] == alone
+    assert min(alone[1]) > 0
 
 
 @pytest.mark.parametrize("compression", CHOICES, ids=str)

@@ -17,6 +17,7 @@ from bench.federation.weights import shares, shares_of_all
 from bench.federation.work import Work
 from bench.suites.scenario import FAMILIES, Scenario
 from tests.federation_toys import bits, toy, vector
+from tests.team_of_threads import run_team
 
 FOUR_SIGMA = 4.0
 """A fair draw fails such a bound once in 16,000 times; the seeds are fixed besides."""
@@ -330,6 +331,20 @@ def test_the_order_of_visits_does_not_change_a_bit(tmp_path, name, fields):
         results = [replace(federation.round(r, clients=order), seconds=0) for r in (1, 2, 3)]
         found.append((bits(federation.state()), [repr(r) for r in results]))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("fields", CLIENTS_KEYS.values(), ids=CLIENTS_KEYS)
+def test_three_processes_make_the_bits_of_one(tmp_path, fields):
+    def member(team):
+        folder = tmp_path / str(team.size)
+        federation = toy(
+            folder, "scaffold", fields=fields, team=team, option=2, server_lr=1, **MANY
+        )
+        results = [replace(federation.round(r), seconds=0, images_per_second=0) for r in (1, 2, 3)]
+        return bits(federation.state()), [repr(r) for r in results]
+
+    (alone,) = run_team(1, member)
+    assert run_team(3, member)[0] == alone
 
 
 @pytest.mark.parametrize("fields", CLIENTS_KEYS.values(), ids=CLIENTS_KEYS)

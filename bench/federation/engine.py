@@ -9,9 +9,8 @@ which of a team's processes visits them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,21 +24,19 @@ from bench.federation.client_update import ClientUpdate, Gathering
 from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
+from bench.federation.members import Members
 from bench.federation.outcome import RoundResult, Traffic, round_result
 from bench.federation.participation import Participation, drawn_for, participation
 from bench.federation.reduction import join, reduce, told
 from bench.federation.solo import Solo
 from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
-from bench.federation.team import ALONE, Team, longest_first, spread, together
+from bench.federation.team import ALONE, Team, longest_first, together
 from bench.federation.weights import shares, shares_of_all
 from bench.federation.work import Work, whole_work
 from bench.suites.scenario import IMPLIED, Scenario
 
-Member = tuple[str, Callable[[], None]]
-"""(name, load): after ``load()`` the model holds that member's parameters and statistics."""
 
-
-class Federation:
+class Federation(Members):
     """A scenario's learners. ``trainer``'s model must hold the initial parameters.
 
     Parameters
@@ -265,74 +262,6 @@ class Federation:
     def rows_of(self, client: int) -> NDArray[np.int64]:
         """(n_k,) the client's rows of the training images."""
         return self._rows[client]
-
-    def load_global(self) -> None:
-        """Copies the global model into the process's model.
-
-        Where clients keep parts to themselves (personal parameters, local statistics), the global
-        model has the weighted mean of those parts over the last round's clients. It serves for
-        scoring only; no client is sent it.
-        """
-        self._flat.parameters_flat.copy_(self.parameters)
-        self._buffers.load_global()
-
-    def load_personal(self, client: int) -> None:
-        """Copies the model that ``client`` would use into the process's model: its own parameters
-        and statistics where it has some, the global ones elsewhere."""
-        flat, home = self._flat, self._homes.get(client, 0)
-        together(self.team, lambda: self._load_own(client) if self.team.rank == home else None)
-        spread(self.team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
-
-    def _load_own(self, client: int) -> None:
-        self.load_global()
-        state = self._client_update.state_of(client, self.parameters)
-        if self.strategy.keeps_model:
-            self._flat.parameters_flat.copy_(state["personal/parameters"])
-            self._flat.buffers_flat.copy_(state["personal/buffers"])
-            self._flat.counters_flat.copy_(state["personal/counters"])
-            return
-        if self._personal.numel():
-            self._flat.parameters_flat.index_copy_(0, self._personal, state["personal"])
-        self._buffers.load(state)
-
-    def models(self) -> Iterator[Member]:
-        """The models to be scored: the global one, or for ``local`` one a client, in order."""
-        if self._solo is None:
-            yield "global", self.load_global
-        elif self.strategy.setting == "pooled":
-            yield "global", partial(self._load_learner, 0)
-        else:
-            for client in range(len(self._rows)):
-                yield f"client-{client}", partial(self._load_learner, client)
-
-    def _load_learner(self, learner: int) -> None:
-        assert self._solo is not None
-        self._solo.load(learner)
-
-    @property
-    def is_personal(self) -> bool:
-        """Whether clients have models of their own beside a global one."""
-        return self._solo is None and (
-            bool(self._personal.numel())
-            or self.strategy.keeps_model
-            or (self._buffers.local and self._flat.buffers_flat.numel() > 0)
-        )
-
-    def personal_models(self) -> Iterator[Member]:
-        """One model a client where :attr:`is_personal`, in order; otherwise none."""
-        if self.is_personal:
-            for client in range(len(self._rows)):
-                yield f"client-{client}", partial(self.load_personal, client)
-
-    def export(self) -> dict[str, Tensor]:
-        """The final model's tensors by name; for ``local`` as ``client-3/<name>``."""
-        members = list(self.models())
-        tensors: dict[str, Tensor] = {}
-        for name, load in members:
-            load()
-            prefix = f"{name}/" if len(members) > 1 or self.strategy.setting == "alone" else ""
-            tensors |= {prefix + key: t for key, t in self._flat.named_tensors().items()}
-        return tensors
 
     def state(self) -> State:
         """All that the next round needs, by name, beside the client files it writes first.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.data.stacked import Images
-    from bench.federation.engine import Member
+    from bench.federation.members import Member
     from bench.federation.outcome import RoundResult
     from bench.runs.hardware import Hardware
     from bench.runs.material import Material
