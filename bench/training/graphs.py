@@ -13,6 +13,7 @@ CPU would be the same in every replay: such a network is not captured.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,8 @@ class CudaCapture:
         Raises RuntimeError where it draws random numbers on the CPU or cannot be captured, for
         instance because it waits for the device.
         """
+        # Nodes of an earlier backward pass that a cycle keeps alive would draw its stream in here.
+        gc.collect()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._device), self._aside():
             drawn = torch.get_rng_state()
