@@ -260,6 +260,12 @@ def test_speed_ups_are_over_the_table_s_first_row(tmp_path: Path) -> None:
         {"evaluate_every": 5},
         {"partition": FAMILIES["partition"].read({"name": "shards", "per_client": 3})},
         {"strategy": FAMILIES["strategy"].read("fedadam")},
+        {"sampling": "size"},
+        {"dropout": 0.1},
+        {"stragglers": FAMILIES["stragglers"].read("partial")},
+        {"weights": "uniform"},
+        {"local_steps": 60},
+        {"compression": FAMILIES["compression"].read("int8")},
         {"data_name": "idx digits, not MNIST"},
     ],
 )
