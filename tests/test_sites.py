@@ -17,7 +17,6 @@ from bench.report.page import report_page
 from bench.report.run_tables import site_table
 from bench.results.run import Run, find_runs
 from tests.in_process import Ended, call
-from tests.shared_data import shared
 from tests.tiny_tree import bench, environment, write_suite, write_tree
 
 SITES = """\
@@ -374,28 +373,3 @@ def test_data_info_and_pack_take_several_trees(alpha: Path, beta: Path, here: Be
         ("beta", "valid"),
         ("beta", "test"),
     ]
-
-
-@pytest.mark.slow
-def test_two_real_trees(here: Bench, tmp_path: Path) -> None:
-    """NIH radiographs of two selections, of other sizes and encodings, with four conditions that
-    neither labels."""
-    suite = write_suite(
-        tmp_path / "s.yaml",
-        "  partition: {name: natural, column: site}\n  strategy: fedavg\n",
-        observations="all",
-        rounds=1,
-    )
-    suite.write_text(suite.read_text().replace("clients: 3", "clients: 2"))
-    data = ["--data", shared("nih621-320"), "--data", f"small={shared('nih1000-64')}"]
-    results = tmp_path / "results"
-    ended = here("run", suite, *data, "--results", results, "-s", "batch_size=32")
-    assert ended.code == 0, ended.err
-    (run,) = runs(results).values()
-    assert run.data["partition"]["sizes"] == [411, 732]
-    assert run.data["splits"]["valid"]["images"] == 478
-    sites = run.metrics["valid"]["sites"]
-    assert {name: block["n"] for name, block in sites.items()} == {"nih621-320": 210, "small": 268}
-    unlabelled = ["Enlarged Cardiomediastinum", "Lung Opacity", "Fracture", "Support Devices"]
-    assert run.data["sites"]["small"]["unlabelled"] == unlabelled
-    assert sites["small"]["observations"]["Fracture"]["auroc"] is None
