@@ -171,7 +171,33 @@ def test_one_graph_serves_clients_strategies_and_learning_rates():
         trainer.set_targets(1 - trainer.targets)
         run(trainer, at=(0, 2, 0))
     assert_same(mine, plain)
-    assert capture.captures == 1
+    assert capture.captures == 2  # whole batches, and those of three images, which came six times
+
+
+def test_other_sizes_have_a_graph_once_they_recur(monkeypatch):
+    monkeypatch.setattr(accelerated, "MOST_GRAPHS", 2)
+    capture, compiler = FakeCapture(), FakeCompiler()
+    mine, plain = make(BOTH, capture, compiler), make()
+    captures = []
+    for number, rows in enumerate((8, 9, 8, 9, 8, 9, 8, 9, 8, 7, 7, 7, 7, 9)):
+        for trainer in (mine, plain):
+            run(trainer, rows=rows, batch_size=None, epochs=1, at=(0, number, 0))
+        captures.append(capture.captures)
+    assert captures == [0, 0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 2]  # and then there is no more room
+    assert capture.replays == 4
+    assert compiler.sizes == []
+    assert mine.execution.name == "graph"
+    assert_same(mine, plain)
+
+
+def test_on_a_cpu_other_sizes_are_never_prepared():
+    compiler = FakeCompiler()
+    mine, plain = make(COMPILED, None, compiler), make()
+    for number in range(6):
+        for trainer in (mine, plain):
+            run(trainer, rows=7, at=(0, number, 0))
+    assert set(compiler.sizes) == {5}
+    assert_same(mine, plain)
 
 
 def test_dropout_draws_what_it_would_have_drawn():
@@ -212,8 +238,8 @@ def test_every_batch_size_has_its_graph_and_the_oldest_goes(monkeypatch):
     capture = FakeCapture()
     mine, plain = make(GRAPH, capture), make()
     for size, captures in [(5, 1), (6, 2), (5, 2), (7, 3), (6, 3), (5, 4)]:
-        run(mine, batch_size=size)
-        run(plain, batch_size=size)
+        run(mine, rows=20, batch_size=size, epochs=1)
+        run(plain, rows=20, batch_size=size, epochs=1)
         assert capture.captures == captures
     assert_same(mine, plain)
 
@@ -255,8 +281,8 @@ def test_a_failed_capture_makes_the_other_graphs_again():
     mine, plain = make(GRAPH, capture), make()
     names = []
     for size in (5, 6, 5, 6):
-        run(mine, batch_size=size)
-        run(plain, batch_size=size)
+        run(mine, rows=20, batch_size=size, epochs=1)
+        run(plain, rows=20, batch_size=size, epochs=1)
         names.append(mine.execution.name)
     assert names == ["graph", "eager", "graph", "eager"]
     assert capture.captures == 3

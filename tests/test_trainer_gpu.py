@@ -221,6 +221,17 @@ def test_several_batch_sizes_take_turns():
     assert_close(mine, plain)
 
 
+def test_sizes_that_recur_have_a_graph_too():
+    """Clients smaller than a batch, and whole clients as one batch."""
+    mine, plain = (trainer_on(DEVICE, e) for e in (GRAPH, EAGER))
+    for number in range(6):
+        for trainer in (mine, plain):
+            run(trainer, rows=11, at=(0, number, 0), epochs=1)
+            run(trainer, rows=40, at=(0, number, 1), epochs=1, batch_size=None)
+    assert_executed(mine, GRAPH)
+    assert_close(mine, plain)
+
+
 def test_training_goes_on_in_another_trainer_as_it_would_have_in_this():
     whole = trainer_on(DEVICE, GRAPH)
     run(whole, at=(0, 1, 0))

@@ -1,14 +1,19 @@
 """The step whose whole batches are compiled, replayed from a CUDA graph, or both.
 
 Only loss and gradient are: the hook and the update work on flat vectors, are a handful of kernels,
-and stay outside, so one graph serves every strategy, learning rate and client. The last, partial
-batch of a pass is executed operation by operation. (Filling it up with images of weight zero would
-change the batch's mean and variance, and with them the result.) So is every batch of a client that
-has no whole one, of ``batch_size: all``, and of a network that carries hooks, which MOON's does.
+and stay outside, so one graph serves every strategy, learning rate and client.
+
+Batches of another size (the last ones of a pass, and those of ``batch_size: all``) have their own
+graph where there are graphs and that size comes again and again; they are never compiled, and their
+kernels never timed, which would take longer than they do. Until then they are executed operation by
+operation, and so is everything while the network carries hooks, as MOON's does. Filling a last
+batch up with images of weight zero, so that it could pass for a whole one, would change its mean
+and variance, and with them the result.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,7 +29,9 @@ from bench.training.step import AutogradStep, Hook, hooks_of
 from bench.training.tasks import Task
 
 MOST_GRAPHS = 16
-"""Batch sizes kept ready at a time; the one made first goes."""
+"""Sizes of whole batches kept ready at a time (the one made first goes), and as many of others."""
+RECURRING = 4
+"""Batches of a size, the last with a graph: making one costs about as many steps."""
 NO_WHOLE_BATCH = "there was no whole batch of a fixed size"
 HOOKS = "the strategy hooks into the network"
 Compiler = Callable[[nn.Module], Network]
@@ -32,7 +39,7 @@ Compiler = Callable[[nn.Module], Network]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What executes whole batches of one size."""
+    """What executes batches of one size."""
 
     step: AutogradStep
     """With the compiled network or the network itself."""
@@ -71,8 +78,11 @@ class AcceleratedStep:
         self._eager = self._step_of(flat.module)
         self._compiled: AutogradStep | None = None
         self._hooks = hooks_of(flat.module)
-        self._ready: dict[int, Ready] = {}
+        self._whole: dict[int, Ready] = {}
+        self._others: dict[int, Ready] = {}
+        self._seen: Counter[int] = Counter()
         self._size: int | None = None
+        self._hooked = False
         self.execution = wanted
 
     def _step_of(self, network: Network) -> AutogradStep:
@@ -81,12 +91,11 @@ class AcceleratedStep:
         )
 
     def expect(self, batch_size: int | None) -> None:
-        """Batches of that many images are whole; None, or hooks on the network: none are."""
-        why = NO_WHOLE_BATCH
-        if any(self._hooks):
-            why, batch_size = HOOKS, None
+        """Batches of that many images are whole; None: none are."""
         self._size = batch_size
-        if not self._ready:
+        self._hooked = any(self._hooks)
+        if not (self._whole or self._others):
+            why = HOOKS if self._hooked else NO_WHOLE_BATCH
             self.execution = replace(
                 self._wanted, graph=False, compiled=False, reason=f"{self._wanted.reason}; {why}"
             )
@@ -96,10 +105,9 @@ class AcceleratedStep:
 
         That of a replayed batch is overwritten by the next one's.
         """
-        if len(inputs) != self._size:
+        ready = None if self._hooked else self._ready_for(inputs, targets)
+        if ready is None:
             return self._eager(inputs, targets, hook)
-        ready = self._ready.get(self._size) or self._prepare(inputs, targets)
-        self.execution = ready.execution
         if ready.graph is None:
             return ready.step(inputs, targets, hook)
         loss = ready.graph(inputs, targets)
@@ -110,14 +118,38 @@ class AcceleratedStep:
         """(b, 1, h, w) → (b, outputs) logits, operation by operation."""
         return self._eager.forward(inputs)
 
-    def _prepare(self, inputs: Tensor, targets: Tensor) -> Ready:
+    def _ready_for(self, inputs: Tensor, targets: Tensor) -> Ready | None:
+        """What executes that batch, made where it is time; None: the plain step."""
+        size = len(inputs)
+        if size == self._size:
+            ready = self._whole.get(size)
+            if ready is None:
+                with choosing_kernels():
+                    ready = self._prepare(inputs, targets, compile=self._wanted.compiled)
+                self._whole[size] = ready
+                if len(self._whole) > MOST_GRAPHS:
+                    del self._whole[next(iter(self._whole))]
+            self.execution = ready.execution
+            return ready
+        if self._capture is None:  # a CPU's bits must not depend on what came before
+            return None
+        ready = self._others.get(size)
+        if ready is None:
+            self._seen[size] += 1
+            if self._seen[size] < RECURRING or len(self._others) >= MOST_GRAPHS:
+                return None
+            ready = self._others[size] = self._prepare(inputs, targets, compile=False)
+        if not self._whole:
+            self.execution = ready.execution
+        return ready
+
+    def _prepare(self, inputs: Tensor, targets: Tensor, *, compile: bool) -> Ready:
         """Tries what is wanted for batches of this size; the model is left as it was."""
         step, graph = self._eager, None
         failures: list[str] = []
-        with undisturbed(self._flat), choosing_kernels():
-            if self._wanted.compiled:
-                compiled = self._compile(inputs, targets, failures)
-                step = compiled or step
+        with undisturbed(self._flat):
+            if compile:
+                step = self._compile(inputs, targets, failures) or step
             if self._capture is not None:
                 graph = self._record(step, inputs, targets, failures)
         execution = replace(
@@ -126,11 +158,7 @@ class AcceleratedStep:
             compiled=step is not self._eager,
             reason="; ".join([self._wanted.reason, *failures]),
         )
-        ready = Ready(step=step, graph=graph, execution=execution)
-        self._ready[len(inputs)] = ready
-        if len(self._ready) > MOST_GRAPHS:
-            del self._ready[next(iter(self._ready))]
-        return ready
+        return Ready(step=step, graph=graph, execution=execution)
 
     def _compile(self, inputs: Tensor, targets: Tensor, failures: list[str]) -> AutogradStep | None:
         """The step with the compiled network, after its first execution."""
@@ -156,7 +184,9 @@ class AcceleratedStep:
 
     def _forget_graphs(self) -> None:
         """They are made again at their next batch: a failed capture may have broken them."""
-        self._ready = {size: r for size, r in self._ready.items() if r.graph is None}
+        for kept in (self._whole, self._others):
+            for size in [size for size, ready in kept.items() if ready.graph is not None]:
+                del kept[size]
 
 
 def _in_a_line(error: Exception) -> str:
