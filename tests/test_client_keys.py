@@ -266,6 +266,16 @@ def test_without_a_difference_there_is_no_table(tmp_path: Path) -> None:
     assert traffic_table([one], "valid") is None
 
 
+def test_a_run_older_than_the_keys_has_their_defaults(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    file = run.folder / "run.json"
+    record = json.loads(file.read_text())
+    for key in CLIENT_KEYS:
+        del record["scenario"][key]
+    file.write_text(json.dumps(record))
+    assert load_run(run.folder).scenario == run.scenario
+
+
 def test_a_comparison_of_runs_says_what_each_sent(tmp_path: Path) -> None:
     ours = write_run(tmp_path, name="ours", scores=some_scores(seed=1))
     totals = {**ours.totals, "bytes_up": 250_000}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,8 @@ _REQUIRED: dict[str, type] = {
 def load_run(folder: Path) -> Run:
     """Reads ``folder/run.json``.
 
+    Keys of a scenario that are younger than the run hold their defaults, under which it was made.
+
     Raises ResultsError where it is missing, is not JSON, is of a newer schema or lacks a part.
     """
     path = folder / RUN_FILE
@@ -155,12 +157,12 @@ def load_run(folder: Path) -> Run:
     known = {name: document[name] for name in Run.__slots__ if name in document}
     run = Run(folder=folder, **known)
     try:
-        run.as_scenario()
+        scenario = run.as_scenario()
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ResultsError(
             "the scenario in the run cannot be read", where=path, found=str(error)
         ) from error
-    return run
+    return replace(run, scenario=scenario.row())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
