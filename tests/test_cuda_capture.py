@@ -93,7 +93,8 @@ class Cuda:
             self.current = before
 
     @contextmanager
-    def _graph(self, graph: Graph, *, pool: int, stream: Stream):
+    def _graph(self, graph: Graph, *, pool: int, stream: Stream, capture_error_mode: str):
+        assert capture_error_mode == "thread_local"
         self.log.append(f"begin in pool {pool} on {stream.name}")
         self.current = stream
         try:
@@ -164,7 +165,7 @@ def test_work_that_draws_on_the_cpu_is_refused(cuda):
 
 def test_torch_has_the_interface_that_is_used():
     graph = inspect.signature(torch.cuda.graph.__init__).parameters
-    assert {"cuda_graph", "pool", "stream"} <= graph.keys()
+    assert {"cuda_graph", "pool", "stream", "capture_error_mode"} <= graph.keys()
     assert callable(torch.cuda.CUDAGraph.replay)
     for name in ("get_state", "set_state", "graphsafe_get_state", "graphsafe_set_state"):
         assert hasattr(torch.Generator, name)

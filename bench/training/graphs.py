@@ -26,6 +26,9 @@ from bench.models.flat import FlatModel
 WARM_UPS = 3
 """Executions before a capture: libraries choose kernels, and compilers compile, in the first."""
 
+ERRORS = "thread_local"
+"""What other threads do meanwhile, such as NCCL's that watches over messages, breaks no capture."""
+
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
 """capture(work) → replay, which does the same again on whatever then lies in the same tensors. It
@@ -102,7 +105,9 @@ class CudaCapture:
         """Raises what went wrong first: ending a capture that failed fails once more."""
         first: BaseException | None = None
         try:
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode=ERRORS
+            ):
                 try:
                     work()
                 except BaseException as error:
