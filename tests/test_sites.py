@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from bench.data.chexpert import MARKER
+from bench.data.joining import read_sites
+from bench.data.stacked import Stacked
 from bench.report.page import report_page
 from bench.report.run_tables import site_table
 from bench.results.run import Run, find_runs
+from bench.runs.radiographs import RadiographData
+from bench.training.images import ImageStore
 from tests.in_process import Ended, call
 from tests.tiny_tree import bench, environment, write_suite, write_tree
 
@@ -158,6 +163,16 @@ def test_a_tree_that_was_packed_alone_is_not_packed_again(
     after = {file.name: file.stat().st_mtime_ns for file in packs.glob("*.npy")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 3  # beta's train, valid and test
+
+
+def test_images_stay_in_the_packs_of_their_trees(alpha: Path, beta: Path, tmp_path: Path) -> None:
+    data = RadiographData(tree=read_sites({"alpha": alpha, "beta": beta}))
+    images = data.prepare(32, cache=tmp_path / "cache", on_bad_image="fail").images
+    assert isinstance(images, Stacked)
+    assert [isinstance(part, np.memmap) for part in images.parts] == [True, True]
+    store = ImageStore(images, torch.device("cpu"))
+    for part, tensor in zip(images.parts, store._parts, strict=True):
+        assert np.shares_memory(part, tensor.numpy())
 
 
 def merged(alpha: Path, beta: Path, root: Path) -> Path:
