@@ -1,0 +1,293 @@
+"""``bench run --workers`` and torchrun: the bits of one process, and no end but a clean one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.results.run import Run, load_run
+from tests.crashing import digests, unfinished
+from tests.digits_on_disk import SUITE as DIGITS
+from tests.digits_on_disk import write_digits
+from tests.in_process import call
+from tests.tiny_tree import CHECKOUT, command, environment, write_suite, write_tree
+
+PLAIN = "import bench.report.roc; bench.report.roc.draw_run = lambda *_, **__: []"
+"""Figures take longer than these runs, and are the leader's alone."""
+EVERY_ROUND = f"{PLAIN}\nimport bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
+HEARING = f"""{EVERY_ROUND}
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"""
+"""In the background of a shell SIGINT is ignored from birth: the run must hear it here."""
+LINGERING = f"""{EVERY_ROUND}
+import time
+from bench.runs import checkpoint
+save = checkpoint.save
+def save_and_wait(*arguments):
+    save(*arguments)
+    time.sleep(0.3)
+checkpoint.save = save_and_wait"""
+"""Time enough to be killed between two rounds, however fast the machine is."""
+SCENARIOS = """\
+  evaluate_every: 2
+include:
+  - {strategy: scaffold, clients: 5, fraction: 0.5}
+  - {strategy: local, label_policy: u-selftrained, optimizer: {name: adam, lr: 1e-3}}
+  - {strategy: fedavg, buffers: recalibrate}
+"""
+"""States that stay with clients, models of clients over two phases, a second exchange."""
+STATEFUL = """\
+  rounds: 6
+include:
+  - {strategy: scaffold}
+  - {strategy: local, optimizer: {name: adam, lr: 1e-3}}
+  - {strategy: centralized}
+"""
+LONG = """\
+  rounds: 2000
+  evaluate_every: 10
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workers")
+    write_tree(folder / "tree")
+    write_suite(folder / "tiny.yaml", SCENARIOS, observations="[Cardiomegaly]")
+    write_digits(folder / "mnist", test=3000)
+    (folder / "digits.yaml").write_text(DIGITS + STATEFUL)
+    (folder / "long.yaml").write_text(DIGITS + LONG)
+    return folder
+
+
+def run(folder: Path, suite: str, results: Path, *more: str) -> list[str | Path]:
+    data = folder / ("tree" if suite == "tiny" else "mnist")
+    return ["run", folder / f"{suite}.yaml", "--data", data, "--results", results, *more]
+
+
+def run_bench(
+    folder: Path, arguments: list[str | Path], **extra: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(arguments, PLAIN),
+        env=environment(folder / "cache", extra),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[str, str]:
+    """What one process ends with, for the suites ``tiny`` and ``digits``."""
+    for suite in ("tiny", "digits"):
+        done = run_bench(folder, run(folder, suite, folder / "alone", "-q"))
+        assert done.returncode == 0, done.stderr
+    return digests(folder / "alone")
+
+
+def start(folder: Path, arguments: list[str | Path], before: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(arguments, before),
+        env=environment(folder / "cache"),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(results: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not list(results.glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    found = psutil.Process(process.pid).children()
+    return [child for child in found if "bench.runs.member" in child.cmdline()]
+
+
+@pytest.fixture
+def none_left() -> Iterator[list[psutil.Process]]:
+    """Processes noted in the list must be gone a few seconds after the test."""
+    started: list[psutil.Process] = []
+    yield started
+    assert started, "nothing was started"
+    _, alive = psutil.wait_procs(started, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
+
+
+def of(beginning: str, found: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in found.items() if name.startswith(beginning)}
+
+
+def run_in(results: Path) -> Run:
+    (file,) = results.glob("*/*/run.json")
+    return load_run(file.parent)
+
+
+def test_four_workers_end_at_the_bytes_of_one(
+    folder: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    done = run_bench(folder, run(folder, "tiny", tmp_path, "--workers", "4"))
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path) == of("tiny", alone)
+    assert unfinished(tmp_path) == []
+    assert "4 workers and 3 clients a round: 1 train nothing" in done.stderr
+    for file in tmp_path.glob("*/*/run.json"):
+        record = load_run(file.parent).environment
+        assert (record["workers"], record["threads"]) == (4, 1)
+
+
+def test_torchrun_ends_at_the_bytes_of_one(
+    folder: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    line = [*torchrun, "--standalone", "-m", "bench", *run(folder, "digits", tmp_path, "--json")]
+    done = subprocess.run(
+        list(map(str, line)),
+        env=environment(folder / "cache"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path) == of("digits", alone)
+    assert len(json.loads(done.stdout)["rows"]) == 3
+    assert done.stderr.count("[1/3]") == 1
+    assert "2 workers and one learner: 1 train nothing" in done.stderr
+    assert load_run(next(tmp_path.glob("*/scaffold*"))).environment["workers"] == 2
+
+
+def test_killed_and_carried_on_by_other_numbers_of_workers_ends_at_the_same_bytes(
+    folder: Path, alone: dict[str, str], tmp_path: Path, none_left: list[psutil.Process]
+) -> None:
+    """The leader is killed among three, then the other among two; then two carry on."""
+    results = tmp_path / "results"
+    process = start(folder, run(folder, "digits", results, "--workers", "3"), LINGERING)
+    wait_for(results, "digits/scaffold*/state.safetensors", process)
+    none_left += children_of(process)
+    assert len(none_left) == 2
+    process.kill()
+    process.communicate()
+
+    process = start(folder, run(folder, "digits", results, "--workers", "2"), LINGERING)
+    wait_for(results, "digits/local*/state.safetensors", process)
+    (child,) = children_of(process)
+    none_left.append(child)
+    child.kill()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "worker 2 of 2 is gone" in errors
+    assert "killed by SIGKILL" in errors
+    assert "Traceback" not in errors
+    assert load_run(next(results.glob("digits/local*"))).status == "interrupted"
+
+    done = run_bench(folder, run(folder, "digits", results, "-q", "--workers", "2"))
+    assert done.returncode == 0, done.stderr
+    assert digests(results) == of("digits", alone)
+    assert unfinished(results) == []
+
+
+def test_an_interrupt_leaves_no_process_and_a_run_to_carry_on(
+    folder: Path, tmp_path: Path, none_left: list[psutil.Process]
+) -> None:
+    """Ctrl-C reaches every process of a terminal; the leader alone heeds it."""
+    process = start(folder, run(folder, "long", tmp_path, "--workers", "2"), HEARING)
+    wait_for(tmp_path, "*/*/state.safetensors", process)
+    (child,) = children_of(process)
+    none_left.append(child)
+    child.send_signal(signal.SIGINT)
+    rounds = len(run_in(tmp_path).rounds())
+    end = time.monotonic() + 60
+    while len(run_in(tmp_path).rounds()) < rounds + 3:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command carries on" in errors
+    assert "Traceback" not in errors
+    assert run_in(tmp_path).status == "interrupted"
+
+
+def test_a_client_that_diverges_fails_its_scenario_only_and_is_told_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wild.yaml").write_text(
+        DIGITS + "  rounds: 2\ninclude:\n"
+        "  - {optimizer: {name: sgd, lr: 1e30}}\n  - {strategy: fedavgm}\n"
+    )
+    line: list[str | Path] = ["run", tmp_path / "wild.yaml", "--data", folder / "mnist"]
+    line += ["--results", tmp_path / "r", "--workers", "2"]
+    done = run_bench(folder, line)
+    assert done.returncode == 3
+    assert done.stderr.count("training gave a number that is not finite") == 1
+    assert "Traceback" not in done.stderr
+    statuses = {load_run(file.parent).status for file in (tmp_path / "r").glob("*/*/run.json")}
+    assert statuses == {"failed", "done"}
+
+
+def test_a_run_keeps_its_threads_when_it_is_carried_on(
+    folder: Path, alone: dict[str, str], tmp_path: Path, none_left: list[psutil.Process]
+) -> None:
+    """On a CPU the bits depend on the threads of a process; this machine would choose others."""
+    line = run(folder, "digits", tmp_path, "-k", "strategy=scaffold")
+    process = start(folder, [*line, "--workers", "2", "--threads", "1"], LINGERING)
+    wait_for(tmp_path, "*/*/state.safetensors", process)
+    none_left += children_of(process)
+    process.kill()
+    process.communicate()
+    done = run_bench(folder, line, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    assert "began with 1 threads a process" in done.stderr
+    assert digests(tmp_path) == of("digits/scaffold", alone)
+    assert run_in(tmp_path).environment["threads"] == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+def test_numbers_that_are_none_are_refused(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    ended = call(capsys, "run", "smoke", option, value)
+    assert ended.code == 2
+    assert option in ended.err
+
+
+def test_workers_and_torchrun_exclude_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    ended = call(capsys, "run", "smoke", "--workers", "2")
+    assert ended.code == 2
+    assert "--workers cannot be used under torchrun" in ended.err
+
+
+def test_python_m_bench_is_bench() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("bench ")
