@@ -6,7 +6,10 @@ where a capture fails, and that the interface is called as torch 2.11 and later 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import inspect
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -145,6 +148,26 @@ def test_the_first_error_is_raised_and_nothing_is_left_stuck(cuda):
     assert (generator.stuck, generator.seed) == (False, 7)
     capture(lambda: None)
     assert "begin in pool 2 on side" in cuda.log
+
+
+def test_a_failed_capture_keeps_nothing_of_its_work_alive(cuda):
+    calls, kept = [], []
+
+    def work():
+        calls.append(1)
+        activations = torch.zeros(3)
+        if len(calls) > WARM_UPS:
+            kept.append(weakref.ref(activations))
+            raise ValueError("this waits for the device")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            CudaCapture(DEVICE)(work)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_an_error_in_warming_up_begins_no_capture(cuda):

@@ -103,7 +103,7 @@ class CudaCapture:
 
     def _record(self, graph: torch.cuda.CUDAGraph, work: Work) -> None:
         """Raises what went wrong first: ending a capture that failed fails once more."""
-        first: BaseException | None = None
+        failure: BaseException | None = None
         try:
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=self._stream, capture_error_mode=ERRORS
@@ -111,11 +111,17 @@ class CudaCapture:
                 try:
                     work()
                 except BaseException as error:
-                    first = error
+                    failure = error
                     raise
         except BaseException as error:
-            self._start_anew()
-            raise first or error from None
+            failure = failure or error
+        if failure is None:
+            return
+        self._start_anew()
+        try:
+            raise failure
+        finally:
+            del failure  # with its frames it would keep a step's memory until cycles are collected
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
