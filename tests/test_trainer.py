@@ -304,6 +304,19 @@ def test_an_evaluation_batch_that_does_not_fit_is_halved():
     assert sizes == [12, 6, 6, 6, 5]
 
 
+def test_evaluation_batches_are_bounded_by_pixels_and_by_images(monkeypatch):
+    trainer = make()
+    assert trainer.prediction_batch == 1024  # 2²⁰ pixels would be 16,384 images of 8×8
+    monkeypatch.setattr("bench.training.trainer.PREDICTION_IMAGES", {"cpu": 10})
+    sizes = []
+    hook = trainer.flat.module.register_forward_pre_hook(lambda _, x: sizes.append(len(x[0])))
+    trainer.predict(PIXELS)
+    trainer._largest = 4 * SIDE * SIDE
+    trainer.predict(PIXELS[:8])
+    hook.remove()
+    assert sizes == [10, 10, 3, 4, 4]
+
+
 def test_recalibration_sets_the_mean_of_the_batches_statistics():
     trainer = make()
     run(trainer)

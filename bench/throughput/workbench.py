@@ -27,7 +27,7 @@ from bench.training.device import resolve_precision
 from bench.training.execution import Execution, execution_named
 from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
-from bench.training.trainer import PREDICTION_PIXELS, Trainer
+from bench.training.trainer import Trainer
 
 IMAGES, PIXELS = 256, 2**26
 """At most so many images, and pixels (64 MiB), that batches are drawn from, with repetition."""
@@ -78,7 +78,7 @@ class Workbench:
         self.trainer = self._trainer()
         self.own_bytes = _allocated(device) - before
         """Bytes of a GPU's memory that the network, its optimiser and the images take."""
-        self.evaluation_batch = max(1, PREDICTION_PIXELS[device.type] // image_size**2)
+        self.evaluation_batch = self.trainer.prediction_batch
         self._calls = 0
 
     def _trainer(self) -> Trainer:
