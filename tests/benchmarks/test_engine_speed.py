@@ -1,9 +1,11 @@
-"""The bar: what a round costs beyond its local steps, for 2NN with ten clients, is at most 2 ms."""
+"""The bar: beyond its local steps a round of ten clients takes at most 2 ms with the 2NN of McMahan
+et al. 2017 and 20 ms with their CNN. It is held by the median on two cores that are free."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from bench.federation.clients import ClientStore
@@ -11,11 +13,12 @@ from bench.federation.engine import Federation
 from bench.federation.exact_sum import ExactSum
 from bench.models.flat import FlatModel
 from bench.models.mcmahan import PARAMETERS, network
+from bench.randomness import generator
 from bench.suites.scenario import Choice, Scenario
 from bench.training.trainer import LocalResult
 from bench.verify.federations import defaults
 
-MOST_SECONDS = 0.002
+MOST_SECONDS = {"2nn": 0.002, "mcmahan-cnn": 0.020}
 CLIENTS, ROUND = 100, 10
 
 
@@ -34,29 +37,48 @@ class NoWork:
         """Nothing to do."""
 
 
-def federation(folder, strategy: str) -> Federation:
+def federation(folder, strategy: str, backbone: str = "2nn") -> Federation:
     scenario = Scenario(
+        backbone=backbone,
         strategy=Choice(strategy, tuple(sorted(defaults(strategy).items()))),
         optimizer=Choice("sgd", (("lr", 0.1), ("momentum", 0.0))),
         clients=CLIENTS,
         fraction=ROUND / CLIENTS,
     )
     rows = np.split(np.arange(CLIENTS * 600), CLIENTS)
-    return Federation(scenario, NoWork(network("2nn", 10)), rows, ClientStore(folder))
+    return Federation(scenario, NoWork(network(backbone, 10)), rows, ClientStore(folder))
 
 
+@pytest.mark.parametrize("backbone", MOST_SECONDS)
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "scaffold"])
-def test_round_without_local_steps(benchmark, tmp_path, strategy):
-    made = federation(tmp_path, strategy)
-    assert made.parameters.numel() == PARAMETERS["2nn"]
+def test_round_without_local_steps(benchmark, tmp_path, strategy, backbone):
+    made = federation(tmp_path, strategy, backbone)
+    assert made.parameters.numel() == PARAMETERS[backbone]
     numbers = iter(range(1, 10**6))
     benchmark.pedantic(lambda: made.round(next(numbers)), rounds=100, warmup_rounds=5)
     if strategy == "fedavg":
-        assert benchmark.stats["median"] <= MOST_SECONDS
+        assert benchmark.stats["median"] <= MOST_SECONDS[backbone]
 
 
-def test_exact_sum(benchmark):
-    size = PARAMETERS["2nn"]
-    running = ExactSum(size, "cpu")
+@pytest.fixture
+def summed() -> tuple[ExactSum, torch.Tensor]:
+    running = ExactSum(PARAMETERS["2nn"], "cpu")
     vector = FlatModel(network("2nn", 10), "cpu").parameters_flat
+    running.add(vector, 0.1)
+    return running, vector
+
+
+def test_exact_sum(benchmark, summed):
+    running, vector = summed
     benchmark(running.add, vector, 0.1)
+
+
+def test_reading_an_exact_sum(benchmark, summed):
+    running, vector = summed
+    total = benchmark(running.total)
+    torch.testing.assert_close(total, 0.1 * vector.double(), rtol=0, atol=1e-13)
+
+
+def test_generator(benchmark):
+    """One a client and round, of the order of its batches; two where images are augmented."""
+    benchmark(generator, 0, "batches", 3, 12)
