@@ -149,7 +149,7 @@ def digits_trainer(backbone: str, examples: int, optimizer: str = "sgd") -> Trai
 
 @pytest.mark.parametrize(
     ("backbone", "optimizer", "bar"),
-    [("2nn", "sgd", 2.0), ("2nn", "adam", 1.1), ("mcmahan-cnn", "sgd", 1.05)],
+    [("2nn", "sgd", 1.6), ("2nn", "adam", 1.1), ("mcmahan-cnn", "sgd", 1.05)],
 )
 def test_written_out_step_against_autograds(benchmark, process, backbone, optimizer, bar):
     trainers = [digits_trainer(backbone, 100, optimizer) for _ in range(2)]
