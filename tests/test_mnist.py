@@ -59,6 +59,15 @@ def test_compression_and_layout_leave_the_digest_alone(tmp_path: Path) -> None:
     assert (plain.train_images == vision.train_images).all()
 
 
+def test_plain_images_stay_in_the_file_and_processes_share_them(tmp_path: Path) -> None:
+    plain = read_mnist(write(tmp_path / "plain"))
+    packed = read_mnist(write(tmp_path / "packed", packed=True))
+    assert isinstance(plain.train_images, np.memmap)
+    assert not plain.train_images.flags.writeable
+    assert not isinstance(packed.train_images, np.memmap)
+    assert np.array_equal(plain.train_images, packed.train_images)
+
+
 def test_the_digest_follows_the_bytes(tmp_path: Path) -> None:
     changed = bytearray(idx((5,)))
     changed[-1] = 9

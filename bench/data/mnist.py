@@ -90,10 +90,14 @@ def is_mnist(folder: Path) -> bool:
 def _read(folder: Path, name: str, digest: hashlib._Hash) -> tuple[Path, NDArray[np.uint8]]:
     """One file's place and array; its name and unpacked bytes are added to the digest."""
     file = _find(folder, name)
-    data = _unpack(file)
+    data, packed = _unpack(file)
     digest.update(f"{name}\0{len(data)}\0".encode())
     digest.update(data)
-    return file, _array(file, data, IMAGE_MAGIC if "images" in name else LABEL_MAGIC)
+    array = _array(file, data, IMAGE_MAGIC if "images" in name else LABEL_MAGIC)
+    if packed:
+        return file, array
+    # Processes that read it share the memory that the system holds the file in.
+    return file, np.memmap(file, np.uint8, "r", len(data) - array.nbytes, array.shape)
 
 
 def _candidates(folder: Path, name: str) -> list[Path]:
@@ -114,11 +118,12 @@ def _find(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _unpack(file: Path) -> bytes:
-    """The file's bytes, unpacked where its content is gzip's."""
+def _unpack(file: Path) -> tuple[bytes, bool]:
+    """The file's bytes, unpacked where its content is gzip's, and whether it was."""
     try:
         data = file.read_bytes()
-        return gzip.decompress(data) if data.startswith(GZIP) else data
+        packed = data.startswith(GZIP)
+        return gzip.decompress(data) if packed else data, packed
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"the file cannot be read: {getattr(error, 'strerror', None) or error}",

@@ -94,10 +94,11 @@ class SharedMemoryTeam:
         self.gather(None)
         for start, array in zip(starts, arrays, strict=True):
             part = slice(*(len(array) * end // self.size for end in (self.rank, self.rank + 1)))
-            total = _view(places[self.size], start, array)[part]
-            np.copyto(total, _view(places[0], start, array)[part])
-            for rank in range(1, self.size):
-                np.add(total, _view(places[rank], start, array)[part], out=total)
+            terms = [_view(place, start, array)[part] for place in places]
+            total = terms.pop()
+            np.add(terms[0], terms[1], out=total)
+            for term in terms[2:]:
+                np.add(total, term, out=total)
         self.gather(None)
         for start, array in zip(starts, arrays, strict=True):
             array[:] = _view(places[self.size], start, array)

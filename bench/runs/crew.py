@@ -53,7 +53,8 @@ class _Started:
 
 def by_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is one of several that are to join over torch.distributed."""
-    return all(environment.get(name) for name in VARIABLES) and int(environment["WORLD_SIZE"]) > 1
+    told = [environment.get(name) for name in VARIABLES]
+    return all(told) and environment["WORLD_SIZE"] not in ("0", "1")
 
 
 @dataclass(slots=True)
