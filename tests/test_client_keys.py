@@ -11,7 +11,7 @@ import pytest
 from bench.comparison.paired import compare_runs
 from bench.errors import SuiteError
 from bench.report.traffic import traffic_table
-from bench.results.run import load_run
+from bench.results.run import Run, load_run
 from bench.runs.plan import training_images
 from bench.suites.client_rules import CLIENT_KEYS, all_plain
 from bench.suites.scenario import FAMILIES, Scenario
@@ -257,6 +257,24 @@ def test_what_was_sent_stands_beside_the_auroc(ran: dict[str, Any]) -> None:
     assert other["fedavg"] is None, "its seed is another"
     up = {row["run"]: row["bytes_up"] for row in ran["json"]["rows"]}
     assert up["int8"] == runs[2].totals["bytes_up"]
+
+
+def test_local_steps_stand_against_the_epochs_where_there_is_one_number_of_them(
+    tmp_path: Path,
+) -> None:
+    def run(name: str, up: int, **fields: Any) -> Run:
+        totals = {"bytes_up": up, "bytes_down": up, "seconds": 1.0, "examples": 1}
+        scenario = Scenario.from_row(SCENARIO.row() | fields)
+        return write_run(tmp_path, name=name, scenario=scenario, totals=totals)
+
+    two, steps = run("two", 10, local_epochs=2), run("steps", 20, local_steps=5)
+    table = traffic_table([two, steps], "valid")
+    assert table is not None
+    assert [row["fedavg"] for row in table.rows] == [None, "two"]
+    assert table.rows[1]["share_up"] == 2.0
+    table = traffic_table([two, steps, run("three", 10, local_epochs=3)], "valid")
+    assert table is not None
+    assert [row["fedavg"] for row in table.rows] == [None] * 3
 
 
 def test_without_a_difference_there_is_no_table(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from bench.report.headline import Headline, headline_of
@@ -29,8 +28,8 @@ def traffic_table(runs: Sequence[Run], split: str) -> Table | None:
     if len({_bytes(run) for run in sent}) < 2 or any("accuracy" in r.metrics[split] for r in sent):
         return None
     headline = headline_of([run.metrics[split] for run in sent])
-    plain = {_apart(run): run for run in reversed(sent) if _is_fedavg(run)}
-    rows = [_row(run, plain.get(_apart(run)), headline, split) for run in sent]
+    plain = [run for run in sent if _is_fedavg(run)]
+    rows = [_row(run, _fedavg_of(run, plain), headline, split) for run in sent]
     three, signed = decimals(3), decimals(3, signed=True)
     columns = [
         Column(key="run", title="Scenario"),
@@ -72,10 +71,21 @@ def _is_fedavg(run: Run) -> bool:
     return run.scenario["strategy"]["name"] == "fedavg" and all_plain(run.scenario)
 
 
-def _apart(run: Run) -> str:
-    """The run's scenario apart from the strategy and the keys of :func:`all_plain`."""
-    left = {k: v for k, v in run.scenario.items() if k not in (*CLIENT_KEYS, "strategy")}
-    return json.dumps([run.data["digest"], left], sort_keys=True)
+def _fedavg_of(run: Run, plain: Sequence[Run]) -> Run | None:
+    """The one of ``plain`` that differs in the strategy and the keys of :func:`all_plain` alone.
+
+    A run by local steps has no epochs; it has a FedAvg where all there are have the same number.
+    """
+    apart = ["strategy", *CLIENT_KEYS]
+    if run.scenario["local_steps"] is not None:
+        apart.append("local_epochs")
+    same = [one for one in plain if _without(one, apart) == _without(run, apart)]
+    epochs = {one.scenario["local_epochs"] for one in same}
+    return same[0] if len(epochs) == 1 else None
+
+
+def _without(run: Run, keys: Collection[str]) -> tuple[str, dict[str, Any]]:
+    return run.data["digest"], {k: v for k, v in run.scenario.items() if k not in keys}
 
 
 def _number(key: str, title: str, write: Any, *, missing: str = "–") -> Column:
