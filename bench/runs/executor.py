@@ -90,21 +90,21 @@ def look_ahead(options: Options) -> Ahead:
     Raises BenchError where the suite or the data is wrong.
     """
     suite = load_suite(options.suite)
-    sources = _sources(suite, options)
+    plain = _expand(suite, options, synthetic=False)
+    sources = _sources(plain, options)
     data = {name: data_if_there(source) for name, source in sources.items()}
     synthetic = any(
         source.is_phantom or (found is not None and found.synthetic)
         for source, found in zip(sources.values(), data.values(), strict=True)
     )
-    expansion = _expand(suite, options, synthetic=synthetic)
+    expansion = _expand(suite, options, synthetic=True) if synthetic else plain
     notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
     items = plan(suite.name, expansion.scenarios, options.results, data)
     return Ahead(suite=suite.name, items=items, notes=(*notes, *expansion.notes))
 
 
-def _sources(suite: Suite, options: Options) -> dict[str, Source]:
+def _sources(expansion: Expansion, options: Options) -> dict[str, Source]:
     """Where each data set that the chosen scenarios use is read from."""
-    expansion = _expand(suite, options, synthetic=False)
     datasets = dict.fromkeys(planned.scenario.dataset for planned in expansion.scenarios)
     return find_sources(options.data, datasets)
 
@@ -132,7 +132,8 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
     the way is in the outcome instead, and the others go on unless ``fail_fast``.
     """
     suite = load_suite(options.suite)
-    sources = _sources(suite, options)
+    plain = _expand(suite, options, synthetic=False)
+    sources = _sources(plain, options)
     _make_writable(options.results)
     with reporter(quiet=options.quiet) as report:
         data = {
@@ -140,7 +141,7 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
             for name, source in sources.items()
         }
         synthetic = any(found.synthetic for found in data.values())
-        expansion = _expand(suite, options, synthetic=synthetic)
+        expansion = _expand(suite, options, synthetic=True) if synthetic else plain
         items = plan(suite.name, expansion.scenarios, options.results, data)
         notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
         outcome = Outcome(suite=suite.name, notes=[*notes, *expansion.notes])

@@ -10,6 +10,11 @@ from typing import Any
 
 from bench.report.table import Table
 
+MANY = 1000
+"""Elements of a list that nobody reads by eye."""
+SIMPLE = frozenset({type(None), bool, int, str})
+"""Types whose values stand in JSON as they are."""
+
 
 def write(tables: Sequence[Table]) -> str:
     """One table as its object; several as ``{"synthetic": …, "tables": […]}``."""
@@ -30,14 +35,36 @@ def as_object(table: Table) -> dict[str, Any]:
     }
 
 
-def dump(value: Any) -> str:
-    """Indented JSON that every reader accepts: NaN and infinities are null."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def dump(value: Mapping[str, Any]) -> str:
+    """Indented JSON that every reader accepts: NaN and infinities are null.
+
+    A long list has an element a line, which Python writes four times as fast.
+    """
+    parts = [f"  {_text(key)}: {_block(inner)}" for key, inner in plain(value).items()]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    """A value of the outermost object, two spaces in."""
+    if isinstance(value, list) and len(value) > MANY:
+        return "[\n" + ",\n".join(f"    {_text(element)}" for element in value) + "\n  ]"
+    return _text(value, indent=2).replace("\n", "\n  ")
+
+
+def _text(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
     """The value in JSON's types. Raises TypeError for what has no such form."""
-    if value is None or isinstance(value, bool | str):
+    kind = type(value)
+    if kind in SIMPLE:
+        return value
+    if kind is dict:
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if kind is list:
+        return [plain(inner) for inner in value]
+    if isinstance(value, str):
         return value
     if isinstance(value, int):
         return int(value)

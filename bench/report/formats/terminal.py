@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
-from io import StringIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from rich.box import HORIZONTALS
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
+from rich.cells import cell_len, chop_cells
 
 from bench.report.formats import SYNTHETIC
 from bench.report.table import Table
 
-STYLES = {"good": "green", "bad": "red", "dim": "dim"}
+STYLES = {"good": "32", "bad": "31", "dim": "2", "title": "1", "warning": "1;33"}
+"""ECMA-48 codes: green, red, faint, bold and bold yellow."""
+RULE = "─"
 GAP = 3
 """Cells between two columns: padding on either side of a divider."""
 EDGES = 1
@@ -31,49 +29,35 @@ _NUMBER = re.compile(r"[\[(]?[+\-−±<>≤≥~]?\.?\d")
 
 def write(tables: Sequence[Table], *, width: int | None, color: bool) -> str:
     """The tables one below the other. ``width`` None is a destination without a width."""
-    buffer = StringIO()
-    console = Console(
-        file=buffer,
-        width=width or UNBOUNDED,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    for i, table in enumerate(tables):
-        if i:
-            console.print()
-        _print(console, table, width)
-    lines = (line.rstrip() for line in buffer.getvalue().splitlines())
-    return "\n".join(lines) + "\n"
+    pages = ("\n".join(_page(table, width, color)) for table in tables)
+    return "\n\n".join(pages) + "\n"
 
 
-def _print(console: Console, table: Table, width: int | None) -> None:
+def _page(table: Table, width: int | None, color: bool) -> Iterator[str]:
+    """The lines of one table with what stands above it."""
     if table.title:
-        _paragraph(console, table.title, width, style="bold")
+        yield from _paragraph(table.title, width, "title" if color else None)
     if table.synthetic:
-        _paragraph(console, SYNTHETIC.upper(), width, style="bold yellow")
+        yield from _paragraph(SYNTHETIC.upper(), width, "warning" if color else None)
     for note in table.notes:
-        _paragraph(console, note, width)
+        yield from _paragraph(note, width)
     cells = table.cells()
     for i, band in enumerate(bands(table, cells, width)):
         if i:
-            console.print()
-        needed = _needed(table, cells, band)
-        console.width = max(width or UNBOUNDED, needed)
-        console.print(_band(table, cells, band, console.width))
+            yield ""
+        yield from _band(table, cells, band, width, color)
     if not table.rows:
-        console.print("(no rows)")
+        yield "(no rows)"
 
 
-def _paragraph(console: Console, text: str, width: int | None, style: str = "") -> None:
+def _paragraph(text: str, width: int | None, style: str | None = None) -> Iterator[str]:
     """A sentence, wrapped at words where there is a width."""
-    lines = textwrap.wrap(text, max(width, 20)) if width else [text]
-    for line in lines:
-        console.print(Text(line, style=style), soft_wrap=True)
+    for line in textwrap.wrap(text, max(width, 20)) if width else [text]:
+        yield _styled(line.rstrip(), style)
+
+
+def _styled(text: str, style: str | None) -> str:
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if style and text else text
 
 
 def bands(table: Table, cells: Sequence[Sequence[str]], width: int | None) -> list[list[int]]:
@@ -139,31 +123,87 @@ def share_out(least: Sequence[int], natural: Sequence[int], room: int) -> list[i
     return widths
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a column stands in a band."""
+
+    column: int
+    width: int
+    right: bool
+
+    def lines(self, text: str, style: str | None) -> list[str]:
+        """The cell, broken where it does not fit, each line as wide as the column."""
+        broken = [text] if "\n" not in text else text.split("\n")
+        if any(cell_len(line) > self.width for line in broken):
+            broken = [part for line in broken for part in _broken(line, self.width)]
+        lines = []
+        for line in broken:
+            blank = " " * (self.width - cell_len(line))
+            line = _styled(line, style)
+            lines.append(blank + line if self.right else line + blank)
+        return lines
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    """The line broken at spaces, and within words that are wider than ``width``."""
+    held = ""
+    for word in line.split():
+        joined = f"{held} {word}" if held else word
+        if cell_len(joined) <= width:
+            held = joined
+            continue
+        if held:
+            yield held
+        *whole, held = chop_cells(word, width)
+        yield from whole
+    yield held
+
+
 def _band(
-    table: Table, cells: Sequence[Sequence[str]], band: Sequence[int], width: int
-) -> RichTable:
-    shown = RichTable(box=HORIZONTALS, pad_edge=True, header_style="bold", show_edge=True)
-    widths = share_out(
-        [_least(table, cells, column) for column in band],
-        [_natural(table, cells, column) for column in band],
-        width - GAP * len(band) - EDGES,
+    table: Table,
+    cells: Sequence[Sequence[str]],
+    band: Sequence[int],
+    width: int | None,
+    color: bool,
+) -> Iterator[str]:
+    """The lines of one piece of a table, with a rule above, below and under the headings."""
+    natural = [_natural(table, cells, column) for column in band]
+    least = [_least(table, cells, column) for column in band]
+    room = sum(natural) if width is None else width - GAP * len(band) - EDGES
+    widths = share_out(least, natural, room)
+    places = [
+        _Place(column=column, width=cells_wide, right=table.columns[column].align == "right")
+        for column, cells_wide in zip(band, widths, strict=True)
+    ]
+    rule = " " + RULE * (sum(widths) + GAP * len(band) - 1)
+    yield rule
+    title = "title" if color else None
+    headings = [p.lines(table.columns[p.column].title, title) for p in places]
+    tallest = max(map(len, headings))
+    yield from _row(
+        [
+            [" " * place.width] * (tallest - len(lines)) + lines
+            for lines, place in zip(headings, places, strict=True)
+        ],
+        places,
     )
-    for column, cell_width in zip(band, widths, strict=True):
-        declared = table.columns[column]
-        shown.add_column(
-            Text(declared.title),
-            justify=declared.align,
-            no_wrap=_is_whole(table, cells, column),
-            overflow="fold",
-            width=cell_width,
-        )
+    yield rule
+    emphases = [(p, table.columns[p.column].emphasis if color else None) for p in places]
     for index, (row, texts) in enumerate(zip(table.rows, cells, strict=True)):
         if index and index in table.rule_before:
-            shown.add_section()
-        styled = []
-        for column in band:
-            emphasis = table.columns[column].emphasis
-            style = STYLES.get(emphasis(row) or "", "") if emphasis else ""
-            styled.append(Text(texts[column], style=style))
-        shown.add_row(*styled)
-    return shown
+            yield rule
+        yield from _row(
+            [p.lines(texts[p.column], style(row) if style else None) for p, style in emphases],
+            places,
+        )
+    yield rule
+
+
+def _row(written: Sequence[Sequence[str]], places: Sequence[_Place]) -> Iterator[str]:
+    """The lines of a row; a cell of fewer lines than another ends in blank ones."""
+    for number in range(max(map(len, written))):
+        parts = [
+            lines[number] if number < len(lines) else " " * place.width
+            for lines, place in zip(written, places, strict=True)
+        ]
+        yield ("  " + "   ".join(parts)).rstrip()
