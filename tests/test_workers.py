@@ -147,6 +147,8 @@ def test_four_workers_end_at_the_bytes_of_one(
     assert digests(tmp_path) == of("tiny", alone)
     assert unfinished(tmp_path) == []
     assert "4 workers and 3 clients a round: 1 train nothing" in done.stderr
+    cores = len(psutil.Process().cpu_affinity())
+    assert (f"4 workers of a thread each take turns on {cores} cores" in done.stderr) == (cores < 4)
     for file in tmp_path.glob("*/*/run.json"):
         record = load_run(file.parent).environment
         assert (record["workers"], record["threads"]) == (4, 1)

@@ -295,7 +295,17 @@ class _Suite:
                 place=self.crew.place,
                 team=self.crew.enrol().size,
             )
+            self._note_turns(self._hardware)
         return self._hardware
+
+    def _note_turns(self, hardware: Hardware) -> None:
+        """Says so where there are fewer cores than threads to compute with."""
+        from bench.environment import machine
+
+        processes, cores = self.crew.place.processes, machine(gpu=None)["cores"]
+        if processes > 1 and hardware.device.type == "cpu" and processes * hardware.threads > cores:
+            threads = "a thread" if hardware.threads == 1 else f"{hardware.threads} threads"
+            self.report.note(f"{processes} workers of {threads} each take turns on {cores} cores")
 
 
 def _surprise(folder: Path, error: Exception) -> str:
