@@ -46,8 +46,8 @@ class Federation(Members):
     clients : (n_k,) int64 rows of the training images, for each client.
     store : keeps what clients keep between rounds.
     strategy : a row to use in place of the one that the scenario names.
-    team : the processes that share the clients. Each has a Federation of its own like this one, and
-        all call the same methods in the same order; where they differ, the leader's counts.
+    team : the processes that share the clients. Each has a Federation of its own like this one, all
+        call the same methods in the same order, and all end a round with the same global model.
     """
 
     def __init__(
