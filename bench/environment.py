@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.errors import UsageError
 
+DEVICE = re.compile(r"cpu|cuda(:[0-9]+)?")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 """The packages whose version can change a run's numbers."""
+
+
+def check_device_name(asked: str) -> None:
+    """Raises UsageError unless it is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Whether there is such a device only torch can say.
+    """
+    if asked != "auto" and not DEVICE.fullmatch(asked):
+        raise UsageError(f"unknown device '{asked}'", expected="auto, cpu, cuda or cuda:N")
 
 
 def machine(gpu: str | None) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from bench.results.names import told_apart
 from bench.results.run import Run
 from tests.in_process import Ended, call
 from tests.runs_on_disk import SCENARIO, some_scores, write_run
+from tests.tiny_tree import command, environment
 
 REAL = {"name": "CheXpert-v1.0-small", "digest": "c" * 64, "synthetic": False}
 KEYS = {"run", "condition", "ours", "ours_ci", "theirs", "theirs_ci", "difference", "verdict"}
@@ -276,3 +279,28 @@ def test_runs_of_one_name_are_told_apart_by_suite_and_then_by_folder(tmp_path: P
     extra = write_run(tmp_path / "q", suite="t", name="a")
     names = [run.name for run in told_apart([*runs, extra])]
     assert names == [str(runs[0].folder), str(runs[1].folder), "b", "t/a"]
+
+
+def test_a_file_is_as_wide_as_it_must_be_whatever_the_terminal_is(
+    compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert compare("--output", tmp_path / "t.txt").code == 0
+    lines = (tmp_path / "t.txt").read_text().splitlines()
+    assert max(map(len, lines)) > 100
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_closed_stream_is_no_traceback(results: Path) -> None:
+    for redirected, arguments, code in ((">&-", ["compare"], 0), ("2>&-", ["compare", "none"], 2)):
+        line = " ".join(map(shlex.quote, command(arguments)))
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {redirected}"],
+            cwd=results.parent,
+            env=environment(results.parent / "cache"),
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (code, "")
+        assert "Traceback" not in done.stderr

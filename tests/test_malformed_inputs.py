@@ -166,6 +166,11 @@ def test_runs(place: Place, case: str) -> None:
     assert not list(place.results.rglob("rounds.jsonl"))
 
 
+def test_a_device_is_looked_at_before_any_data_is_made(place: Place) -> None:
+    check(place.call("run", "smoke", "--device", "tpu"), 2, "unknown device 'tpu'")
+    assert not (place.folder / "cache").exists()
+
+
 def test_suites_that_are_not_there(place: Place) -> None:
     check(place.call("plan", "fedavgg"), 2, "fedavgg", "did you mean")
     check(place.call("run", place.folder / "no.yaml"), 2, "no.yaml")

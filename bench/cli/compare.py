@@ -53,17 +53,17 @@ def compare(
     from bench.comparison.command import compare_all, compare_all_rounds
     from bench.comparison.render import write
     from bench.comparison.rounds_table import publishes_rounds, write_rounds
-    from bench.report.render import emit
+    from bench.report.render import emit, looks
 
     style = "json" if as_json else form.value
     if publishes_rounds(against, baselines):
         found, notes = compare_all_rounds(runs or [], against, results=results, baselines=baselines)
-        text = write_rounds(found, style)
+        text = write_rounds(found, style, **looks(output))
     else:
         comparisons, notes = compare_all(
             runs or [], against, split=split, method=ci.value, results=results, baselines=baselines
         )
-        text = write(comparisons, style)
+        text = write(comparisons, style, **looks(output))
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     emit(text, output)

@@ -76,9 +76,11 @@ def run(
     from bench.cli.signals import interrupt_on_terminate
     from bench.cli.summary import NO_TABLE, print_summary
     from bench.comparison.command import check_target
+    from bench.environment import check_device_name
     from bench.runs.crew import Crew
     from bench.runs.executor import Options, execute
 
+    check_device_name(device)
     if against != NO_TABLE:
         check_target(against)
     options = Options(

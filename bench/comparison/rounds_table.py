@@ -95,10 +95,13 @@ def rounds_table(comparison: RoundsComparison, *, everything: bool = True) -> Ta
     )
 
 
-def write_rounds(comparisons: Sequence[RoundsComparison], form: str) -> str:
-    """A table each for people; ``csv`` and ``json`` hold every cell of all of them, flat."""
+def write_rounds(comparisons: Sequence[RoundsComparison], form: str, **looks: Any) -> str:
+    """A table each for people; ``csv`` and ``json`` hold every cell of all of them, flat.
+
+    ``looks`` are :func:`bench.report.render.render`'s width and colour.
+    """
     if form not in ("csv", "json"):
-        return render_many([rounds_table(c) for c in comparisons], form)
+        return render_many([rounds_table(c) for c in comparisons], form, **looks)
     rows = [row.json() for comparison in comparisons for row in comparison.rows]
     keys = [key for key in rows[0] if not isinstance(rows[0][key], list)] if rows else []
     flat = Table(

@@ -51,6 +51,15 @@ def render_json(table: Table, **extra: Any) -> str:
     return dump(own | extra)
 
 
+def looks(output: Path | None) -> dict[str, Any]:
+    """``width`` and ``color`` for where a text goes: a file has neither."""
+    if output is None:
+        return {}
+    from bench.report.formats.terminal import UNBOUNDED
+
+    return {"width": UNBOUNDED, "color": False}
+
+
 def emit(text: str, output: Path | None) -> None:
     """Writes to ``output`` in one step (never half a file), or to standard output where None.
 
@@ -81,13 +90,7 @@ def show(
     CSV has no place for notes, so they are printed on standard error, unless ``quiet``.
     """
     several = [tables] if isinstance(tables, Table) else list(tables)
-    if output is None:
-        text = render_many(several, format)
-    else:
-        from bench.report.formats.terminal import UNBOUNDED
-
-        text = render_many(several, format, width=UNBOUNDED, color=False)
-    emit(text, output)
+    emit(render_many(several, format, **looks(output)), output)
     if format == "csv" and not quiet:
         for note in (note for table in several for note in table.notes):
             print(note, file=sys.stderr)

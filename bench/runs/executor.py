@@ -159,7 +159,7 @@ def _make_writable(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        found = error.strerror or str(error)
+        found = "a file" if results.is_file() else error.strerror or str(error)
     if found is None and not os.access(results, os.W_OK | os.X_OK):
         found = "no permission to write in it"
     if found is not None:

@@ -98,7 +98,7 @@ class Number:
 
     def words(self) -> str:
         bounds = [
-            f"{word} {bound:g}"
+            f"{word} {bound:g}" if isinstance(bound, float) else f"{word} {bound}"
             for word, bound in (
                 ("at least", self.low),
                 ("above", self.above),

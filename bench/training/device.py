@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bench.environment import check_device_name
 from bench.errors import UsageError
 
 BF16_CAPABILITY = (8, 0)
@@ -43,13 +44,10 @@ def resolve_device(asked: str = "auto") -> torch.device:
 
     Raises UsageError for another word or a GPU that is not there.
     """
+    check_device_name(asked)
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, number = asked.partition(":")
-    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
-        raise UsageError(
-            f"unknown device '{asked}'", expected="auto, cpu, cuda or cuda:N", found=asked
-        )
     if kind == "cpu":
         return torch.device("cpu")
     index, present = int(number or 0), torch.cuda.device_count()
