@@ -178,6 +178,41 @@ def test_a_state_is_carried_on_by_a_team_of_another_size(name: str, tmp_path: Pa
         assert run_team(size, second) == [expected] * size
 
 
+@pytest.mark.parametrize("name", ["scaffold", "ditto", "fedbn"])
+@pytest.mark.parametrize("budget", [2**31, 0])
+def test_a_client_s_state_follows_it_to_whoever_trains_it(
+    name: str, budget: int, tmp_path: Path
+) -> None:
+    """Clients drawn anew every round meet others at other members; with no memory for states they
+    are on the disk between rounds, and a checkpoint takes note of them all."""
+    scenario = scenario_of(name, fraction=0.5)
+    rounds = range(1, 9)
+    alone = federation(scenario, tmp_path / "alone")
+    for number in rounds:
+        alone.round(number)
+    moved: list[int] = []
+
+    def member(team: Team) -> dict[str, bytes]:
+        own = federation(scenario, tmp_path / "team", team)
+        own._store._budget = budget
+        take = own._store.take
+
+        def noted(client: int) -> Any:
+            moved.append(client)
+            return take(client)
+
+        own._store.take = noted  # type: ignore[method-assign]
+        for number in rounds:
+            own.round(number)
+            if number % 3 == 0:
+                own.state()
+                own.commit(number)
+        return outcome(own)
+
+    assert run_team(3, member) == [outcome(alone)] * 3
+    assert len(moved) > 3
+
+
 def test_a_client_s_state_is_kept_by_one_member_only(tmp_path: Path) -> None:
     def member(team: Team) -> list[int]:
         own = federation(scenario_of("scaffold", fraction=1.0), tmp_path, team)

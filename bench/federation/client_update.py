@@ -95,14 +95,17 @@ class ClientUpdate:
         """What the client keeps, or before its first round what it begins with, the global
         ``parameters`` (P,) being what they are."""
         state = self._store.get(client)
-        if state is None:
-            state = dict(self._strategy.client_state(parameters, self._settings))
-            if self._personal.numel():
-                state["personal"] = self._initial["parameters"][self._personal]
-            if self._strategy.keeps_model:
-                state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
-            self._buffers.begin_state(state)
-            self._compression.begin_state(state, parameters)
+        return self.fresh_state(parameters) if state is None else state
+
+    def fresh_state(self, parameters: Tensor) -> State:
+        """What a client begins with; empty where clients keep nothing."""
+        state = dict(self._strategy.client_state(parameters, self._settings))
+        if self._personal.numel():
+            state["personal"] = self._initial["parameters"][self._personal]
+        if self._strategy.keeps_model:
+            state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
+        self._buffers.begin_state(state)
+        self._compression.begin_state(state, parameters)
         return state
 
     def __call__(self, visit: Visit, gathering: Gathering) -> None:

@@ -68,6 +68,17 @@ class ClientStore:
         self._unwritten.add(client)
         self._hold(client, state)
 
+    def take(self, client: int) -> tuple[State, int]:
+        """A client's state and its round, which another process's store is to have from now on.
+
+        Raises ResultsError as :meth:`get` does.
+        """
+        state = self.get(client)
+        assert state is not None, f"client {client} has no state"
+        self._held -= _bytes(self._memory.pop(client).values())
+        self._unwritten.discard(client)
+        return state, self.versions[client]
+
     def flush(self) -> None:
         """Writes every state that is in memory only."""
         for client in sorted(self._unwritten):

@@ -24,6 +24,7 @@ from bench.federation.client_update import ClientUpdate, Gathering
 from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
+from bench.federation.homes import Homes
 from bench.federation.members import Members
 from bench.federation.outcome import RoundResult, Traffic, round_result
 from bench.federation.participation import Participation, drawn_for, participation
@@ -32,7 +33,7 @@ from bench.federation.solo import Solo
 from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
 from bench.federation.team import ALONE, Team, longest_first, together
 from bench.federation.weights import shares, shares_of_all
-from bench.federation.work import Work, whole_work
+from bench.federation.work import Work
 from bench.suites.scenario import IMPLIED, Scenario
 
 
@@ -89,6 +90,7 @@ class Federation(Members):
             self._personal,
             Compression(scenario, self.strategy, self._personal),
         )
+        self._homes = Homes(team, store, lambda: self._client_update.fresh_state(self.parameters))
         self._server = self.strategy.server_state(self.parameters, self._settings)
         if self.strategy.setting == "federated":
             self._solo = None
@@ -97,19 +99,14 @@ class Federation(Members):
             pooled = self.strategy.setting == "pooled"
             learners = [np.sort(np.concatenate(self._rows))] if pooled else self._rows
             lengths = {learner: float(len(rows)) for learner, rows in enumerate(learners)}
-            self._homes = longest_first(lengths, team.size)
-            self._solo = Solo(scenario, trainer, learners, store, team, self._homes)
+            at = longest_first(lengths, team.size)
+            self._solo = Solo(scenario, trainer, learners, store, team, at)
 
     def _allocate(self) -> None:
         size, device = self.parameters.numel(), self.parameters.device
         self._sums = {name: ExactSum(size, device) for name in self.strategy.sums}
         self._scratch = torch.empty_like(self.parameters)
         self._magnitude = self._check_global(0)
-        stays = self.team.size > 1 and self._client_update.state_of(0, self.parameters)
-        everyone = dict.fromkeys(range(len(self._rows)), whole_work(self.scenario))
-        self._homes = self._share_out(everyone) if stays else {}
-        """The member of the team that keeps each client's state and so always trains it; where
-        clients keep nothing, every round is shared out anew."""
 
     def _share_out(self, work: Mapping[int, Work]) -> dict[int, int]:
         """Which member of the team does each client's work, by images passed."""
@@ -147,7 +144,8 @@ class Federation(Members):
             total.start(self._magnitude)
         self._buffers.start()
         gathering = Gathering(clients=taking.clients, stack=self._stack(len(taking.clients)))
-        homes = self._homes or self._share_out(taking.work)
+        homes = self._share_out(taking.work)
+        self._homes.settle(homes)
         here = [client for client in taking.work if homes[client] == self.team.rank]
         seconds = self._visit_all(here, taking, own, gathering)
         self._close(gathering)
@@ -290,6 +288,7 @@ class Federation(Members):
         """Goes back to a state that was saved; the next round is then as it would have been."""
         self._round = int(state["round"])
         self._store.restore({k: v for k, v in enumerate(state["clients"].tolist()) if v >= 0})
+        self._homes.forget()
         if self._solo is not None:
             return
         self.parameters.copy_(state["parameters"])

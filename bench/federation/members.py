@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from bench.models.flat import FlatModel
 if TYPE_CHECKING:
     from bench.federation.buffers import Buffers
     from bench.federation.client_update import ClientUpdate
+    from bench.federation.homes import Homes
     from bench.federation.solo import Solo
     from bench.federation.strategies import Strategy
 
@@ -35,7 +36,7 @@ class Members:
     _buffers: Buffers
     _client_update: ClientUpdate
     _flat: FlatModel
-    _homes: Mapping[int, int]
+    _homes: Homes
     _personal: Tensor
     _rows: Sequence[NDArray[np.int64]]
     _solo: Solo | None
@@ -53,7 +54,7 @@ class Members:
     def load_personal(self, client: int) -> None:
         """Copies the model that ``client`` would use into the process's model: its own parameters
         and statistics where it has some, the global ones elsewhere."""
-        flat, home = self._flat, self._homes.get(client, 0)
+        flat, home = self._flat, self._homes.of(client)
         together(self.team, lambda: self._load_own(client) if self.team.rank == home else None)
         spread(self.team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
 

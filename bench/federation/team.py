@@ -118,14 +118,19 @@ def together(team: Team, work: Callable[[], T]) -> list[T]:
 
 def spread(team: Team, owner: int, tensors: Sequence[Tensor]) -> None:
     """Copies the owner's fp32 or integer tensors into everyone's, bit for bit."""
-    import torch
-
     if team.size == 1:
         return
     if team.rank != owner:
         for tensor in tensors:
             tensor.zero_()
-    team.add_up([t.view(torch.int32) if t.dtype == torch.float32 else t for t in tensors])
+    team.add_up(integers(tensors))
+
+
+def integers(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same memory, fp32 as the int32 of its bits: added to zeros, it arrives as it is."""
+    import torch
+
+    return [t.view(torch.int32) if t.dtype == torch.float32 else t for t in tensors]
 
 
 def longest_first(work: Mapping[int, float], members: int) -> dict[int, int]:
