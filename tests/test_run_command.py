@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -214,6 +215,22 @@ def test_what_is_finished_is_not_run_again(
     assert again.stdout == first.stdout
     after = {f: f.stat().st_mtime_ns for f in place.results.rglob("*") if f.is_file()}
     assert after == before
+
+
+def test_a_scenario_that_the_suite_now_calls_otherwise_is_not_run_again(
+    first: subprocess.CompletedProcess[str], place: Place, here: Here, tmp_path: Path
+) -> None:
+    more = "grid: {strategy: [centralized, fedavg], fraction: [1.0, 0.4]}\n"
+    suite = write_suite(tmp_path / "s.yaml", more, observations=OBSERVATIONS)
+    results = tmp_path / "results"
+    shutil.copytree(place.results, results)
+    done = here(place, "-k", "fraction=1.0", suite=suite, results=results)
+    assert done.code == 0
+    assert "2 of them finished earlier" in done.err
+    assert "fedavg-fraction1" in done.out
+    assert sorted(f.name for f in (results / "tiny").iterdir()) == sorted(
+        f.name for f in (place.results / "tiny").iterdir()
+    )
 
 
 def test_json_is_one_document_and_nothing_else(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -207,7 +207,7 @@ class _Suite:
             assert item.folder is not None
             try:
                 if item.status == "done" and not self.options.fresh:
-                    self._take_finished(item.folder)
+                    self._take_finished(item.planned.name, item.folder)
                 else:
                     self._run_one(number, item, item.folder)
             except KeyboardInterrupt:
@@ -220,9 +220,10 @@ class _Suite:
                 break
         self.crew.dismiss()
 
-    def _take_finished(self, folder: Path) -> None:
+    def _take_finished(self, name: str, folder: Path) -> None:
+        """``name`` is the scenario's in today's suite; the run may be of when it had another."""
         tidy(folder)
-        self.outcome.runs.append(load_run(folder))
+        self.outcome.runs.append(replace(load_run(folder), name=name))
 
     def _run_one(self, number: int, item: Item, folder: Path) -> None:
         team = self.crew.enrol()

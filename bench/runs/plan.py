@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TO_DO = "to do"
 UNREADABLE = "unreadable"
+DIGITS = 8
+"""Of a scenario's identity, in its folder's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,32 @@ class Cost:
 
 def run_folder(results: Path, suite: str, planned: Planned, digest: str) -> Path:
     """``results/<suite>/<name>-<first 8 hex digits of the identity>``."""
-    return results / suite / f"{planned.name}-{planned.scenario.identity(digest)[:8]}"
+    return results / suite / f"{planned.name}-{planned.scenario.identity(digest)[:DIGITS]}"
+
+
+class _Folders:
+    """Where a suite's scenarios are kept.
+
+    A scenario is named by what varies in its suite, so a new axis of the grid renames it; it is
+    still the same scenario, and a run of it under an earlier name is its run.
+    """
+
+    def __init__(self, results: Path, suite: str) -> None:
+        self._results = results
+        self._suite = suite
+        self._present: dict[str, list[Path]] = {}
+        for file in sorted((results / suite).glob(f"*-{'?' * DIGITS}/{RUN_FILE}")):
+            self._present.setdefault(file.parent.name[-DIGITS:], []).append(file.parent)
+
+    def of(self, planned: Planned, digest: str) -> Path:
+        """The folder by its present name, unless the run is there under another."""
+        folder = run_folder(self._results, self._suite, planned, digest)
+        if not (folder / RUN_FILE).is_file():
+            for earlier in self._present.get(folder.name[-DIGITS:], []):
+                run = _readable(earlier)
+                if run is not None and run.hash == planned.scenario.identity(digest):
+                    return earlier
+        return folder
 
 
 def phases(scenario: Scenario) -> int:
@@ -91,10 +118,11 @@ def plan(
     ``data`` has the data set that each ``dataset`` stands for; None: it is not there.
     """
     speeds = _speeds(results / suite)
+    folders = _Folders(results, suite)
     items = []
     for planned in scenarios:
         own = data[planned.scenario.dataset]
-        folder = None if own is None else run_folder(results, suite, planned, own.digest)
+        folder = None if own is None else folders.of(planned, own.digest)
         images = None if own is None else own.images["train"]
         status, done = _state(folder)
         items.append(
