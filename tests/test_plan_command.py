@@ -91,6 +91,16 @@ def test_every_state_is_told(place: Place) -> None:
         assert word in text
 
 
+def test_what_run_would_refuse_is_refused(place: Place) -> None:
+    (place.folder / "file").write_text("")
+    for results, found in (("file", "found: a file"), ("file/below", "file is a file")):
+        place.results = place.folder / results
+        done = place.plan()
+        assert done.code == 2
+        assert "runs cannot be kept here" in done.err
+        assert found in done.err
+
+
 def test_other_data_is_another_run(place: Place) -> None:
     place.write(0)
     assert place.rows()[0]["status"] == "done"

@@ -17,7 +17,7 @@ from bench.report.provenance import provenance_tables, settings_tables
 from bench.report.run_tables import condition_table, cost_table, summary_table
 from bench.report.table import Column, Table
 from bench.report.units import byte_size, duration
-from bench.report.values import setting_text, short_setting, value_text
+from bench.report.values import column_settings, setting_text, short_setting, value_text
 from bench.results.run import Run
 from tests.processes import process
 from tests.runs_on_disk import SCENARIO, some_rounds, some_scores, write_run
@@ -251,6 +251,19 @@ def test_values_in_few_words() -> None:
     assert short_setting("observations", ["a", "b", "c", "d"]) == "4 of them"
     assert short_setting("observations", ["a", "b", "c"]) == "a, b, c"
     assert short_setting("stop_at", None) == "never"
+
+
+def test_a_column_of_choices_shows_what_tells_them_apart() -> None:
+    sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    cells = column_settings("optimizer", [sgd, {**sgd, "lr": 0.2}, {**sgd, "momentum": 0.9}])
+    assert cells == [
+        "sgd(lr=0.1, momentum=0.0)", "sgd(lr=0.2, momentum=0.0)", "sgd(lr=0.1, momentum=0.9)",
+    ]  # fmt: skip
+    fedprox = {"name": "fedprox", "mu": 0.01}
+    assert column_settings("strategy", [fedprox, {"name": "fedavg"}]) == ["fedprox", "fedavg"]
+    # Alone of its name, and another than bench's default.
+    assert column_settings("strategy", [{**fedprox, "mu": 1.0}]) == ["fedprox(mu=1.0)"]
+    assert column_settings("batch_size", [None, 10]) == ["all", "10"]
 
 
 def test_label_policies_by_client_and_by_site_in_words() -> None:

@@ -62,7 +62,7 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
     """One row a scenario: the values that vary, its state and its cost."""
     from bench.report.table import Column, Table
     from bench.report.units import duration
-    from bench.report.values import short_setting
+    from bench.report.values import column_settings
     from bench.runs.plan import total_rounds
 
     rows: list[dict[str, Any]] = []
@@ -82,8 +82,10 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
             }
         )
     varying = _varying([row["values"] for row in rows])
-    for row in rows:
-        row |= {f"value:{key}": short_setting(key, row["values"][key]) for key in varying}
+    for key in varying:
+        cells = column_settings(key, [row["values"][key] for row in rows])
+        for row, cell in zip(rows, cells, strict=True):
+            row[f"value:{key}"] = cell
     columns = (
         Column(key="scenario", title="Scenario"),
         *(Column(key=f"value:{key}", title=key) for key in varying),
@@ -106,13 +108,13 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
 def origin_table(item: Item) -> Table:
     """Every value of one scenario and where it came from."""
     from bench.report.table import Column, Table
-    from bench.report.values import short_setting
+    from bench.report.values import setting_text
 
     rows = tuple(
         {
             "key": key,
-            "value": short_setting(key, value),
-            "origin": item.planned.origin.get(key, "default"),
+            "value": setting_text(key, value),
+            "origin": item.planned.origin[key],
         }
         for key, value in item.planned.scenario.row().items()
     )
@@ -125,7 +127,11 @@ def origin_table(item: Item) -> Table:
 
 
 def _varying(values: list[dict[str, Any]]) -> list[str]:
-    """The keys that do not have one value throughout, in the scenario's order."""
+    """The keys that do not have one value throughout, in the scenario's order.
+
+    Not the rounds, which have a column in any case.
+    """
     if not values:
         return []
-    return [key for key in values[0] if any(v[key] != values[0][key] for v in values)]
+    first = values[0]
+    return [k for k in first if k != "rounds" and any(v[k] != first[k] for v in values)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SITES = "sites"
@@ -31,6 +31,37 @@ def short_setting(key: str, value: Any) -> str:
     if isinstance(value, list | tuple) and value:
         return ", ".join(short_setting(key, one) for one in value)
     return setting_text(key, value)
+
+
+def column_settings(key: str, values: Sequence[Any]) -> list[str]:
+    """:func:`short_setting` of every value of a column.
+
+    Of strategies, optimisers and other choices by name a cell has the parameters that vary among
+    the column's choices of that name or are not bench's default.
+    """
+    from bench.suites.scenario import FAMILIES
+
+    if key not in FAMILIES:
+        return [short_setting(key, value) for value in values]
+    seen: dict[tuple[str, str], list[Any]] = {}
+    for value in values:
+        for name, inner in value.items():
+            seen.setdefault((value["name"], name), []).append(inner)
+    usual = {
+        (variant.name, parameter.name): parameter.default
+        for variant in FAMILIES[key].variants
+        for parameter in variant.parameters
+    }
+
+    def telling(choice: str, name: str, inner: Any) -> bool:
+        every = seen[choice, name]
+        varies = any(one != every[0] for one in every)
+        return name == "name" or varies or inner != usual.get((choice, name), inner)
+
+    return [
+        value_text({k: v for k, v in value.items() if telling(value["name"], k, v)})
+        for value in values
+    ]
 
 
 def value_text(value: Any) -> str:

@@ -87,11 +87,15 @@ class Ahead:
 def look_ahead(options: Options) -> Ahead:
     """Every scenario with its state and cost; generates, decodes and trains nothing.
 
-    Raises BenchError where the suite or the data is wrong.
+    Raises BenchError where :func:`execute` would before it computes anything: for a suite, data
+    or a results folder that will not do.
     """
     suite = load_suite(options.suite)
     plain = _expand(suite, options, synthetic=False)
     sources = _sources(plain, options)
+    obstacle = _obstacle(options.results)
+    if obstacle is not None:
+        raise _unwritable(options.results, obstacle)
     data = {name: data_if_there(source) for name, source in sources.items()}
     synthetic = any(
         source.is_phantom or (found is not None and found.synthetic)
@@ -155,21 +159,35 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
 
 def _make_writable(results: Path) -> None:
     """Refuses a results folder that could not be written to, before anything is computed."""
-    found = None
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = "a file" if results.is_file() else error.strerror or str(error)
-    if found is None and not os.access(results, os.W_OK | os.X_OK):
-        found = "no permission to write in it"
+    found = _obstacle(results)
+    if found is None:
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            found = error.strerror or str(error)
     if found is not None:
-        raise ResultsError(
-            "runs cannot be kept here",
-            where=results,
-            expected="a folder that can be written to",
-            found=found,
-            mend="name another with --results",
-        )
+        raise _unwritable(results, found)
+
+
+def _obstacle(results: Path) -> str | None:
+    """What keeps runs from being written there, as far as it can be seen without writing."""
+    there = next(path for path in (results, *results.absolute().parents) if path.exists())
+    named = "" if there == results else f"{there} is "
+    if not there.is_dir():
+        return f"{named}a file"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"no permission to write in {there}"
+    return None
+
+
+def _unwritable(results: Path, found: str) -> ResultsError:
+    return ResultsError(
+        "runs cannot be kept here",
+        where=results,
+        expected="a folder that can be written to",
+        found=found,
+        mend="name another with --results",
+    )
 
 
 def _notes(source: Source, data: Data | None) -> list[str]:
