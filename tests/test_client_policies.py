@@ -265,6 +265,22 @@ def test_each_row_s_targets_are_by_its_client_s_policy(tmp_path: Path) -> None:
     ]
 
 
+def test_a_policy_for_others_is_nobody_s_where_every_site_is_named(tmp_path: Path) -> None:
+    """In alphabetical order ``others`` comes before the sites, and the task is made by it."""
+    mixed = scenario(
+        tmp_path, NATURAL + "  label_policy: {sites: {x: u-ones, y: u-ones, others: u-zeros}}\n"
+    )
+    made = client_targets(
+        task_for(mixed),
+        np.full((4, 2), -1, dtype=np.float32),
+        [np.array([0, 3]), np.array([1, 2])],
+        policies_of(mixed.label_policy, ("x", "y")),
+        observations=mixed.observations,
+        seed=0,
+    )
+    assert made.tolist() == [[1, 1]] * 4
+
+
 def test_one_policy_gives_the_task_s_own_targets(tmp_path: Path) -> None:
     plain = scenario(tmp_path, "  label_policy: u-ones+lsr\n")
     assert torch.equal(targets(plain), task_for(plain).targets(LABELS, seed=0))

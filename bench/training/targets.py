@@ -29,16 +29,15 @@ def client_targets(
     ----------
     labels : (n, o) 1, 0, -1 uncertain, NaN blank.
     clients : the rows that each client holds.
-    policies : each client's; where all are equal the targets are ``task.targets``.
+    policies : each client's; where they are the task's own the targets are ``task.targets``.
     unknown : (n, o) cells to leave out of the loss whatever the policy.
 
     A label that is smoothed is drawn at the same address whoever holds it, so that a row's target
     depends on its own client's policy alone.
     """
     targets = task.targets(labels, seed)
-    distinct = dict.fromkeys(policies)
-    if len(distinct) > 1:
-        for own in distinct:
+    for own in dict.fromkeys(policies):
+        if isinstance(task, ObservationTask) and in_order(own, observations) != task.policies:
             made = ObservationTask(in_order(own, observations)).targets(labels, seed)
             for rows, theirs in zip(clients, policies, strict=True):
                 if theirs == own:
