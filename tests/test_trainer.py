@@ -333,6 +333,19 @@ def test_recalibration_sets_the_mean_of_the_batches_statistics():
     assert trainer.flat.counters_flat.item() == 2
 
 
+def test_recalibration_drops_nothing_out():
+    class Dropping(Net):
+        def forward(self, x):
+            return self.classifier(torch.relu(self.norm(self.drop(self.conv(x)))).mean((2, 3)))
+
+    trainer = make(Dropping())
+    trainer.recalibrate(np.arange(20), batch_size=10)
+    plain = trainer.flat.buffers_flat.clone()
+    trainer.flat.module.drop.p = 0.5
+    trainer.recalibrate(np.arange(20), batch_size=10)
+    assert torch.equal(trainer.flat.buffers_flat, plain)
+
+
 def test_bf16_gives_nearly_the_same_training():
     exact = run(make(), epochs=3).loss
     trainer = make()

@@ -161,7 +161,8 @@ class Trainer:
                 examples += bounds[batches_of_pass - 1][1]
                 made += batches_of_pass
         except ValueError as error:
-            raise _single_value(error, seed_address) from error
+            _explain_single_value(error, seed_address)
+            raise
         if not self._frozen:
             self.flat.count_steps(made)
         loss = self._checked(total, seed_address) / max(examples, 1)
@@ -194,13 +195,14 @@ class Trainer:
     def recalibrate(self, rows: NDArray[np.int64], batch_size: int | None = 64) -> None:
         """Sets running statistics to their mean over one pass of ``rows``, without gradients.
 
-        Every batch counts alike (``momentum=None`` of torch). Parameters stay as they are.
+        Every batch counts alike (``momentum=None`` of torch). Parameters stay as they are. Nothing
+        is dropped out: the statistics are those of the network that will be evaluated.
         """
         if not self._norms:
             return
-        self._enter("train")
+        self._enter("eval")
         for norm in self._norms:
-            norm.train()
+            norm.training = True  # not what is inside it: timm's may hold a dropout
         momenta = [norm.momentum for norm in self._norms]
         bounds = batch_bounds(len(rows), batch_size)
         inputs = batches(
@@ -305,14 +307,14 @@ def _generator(purpose: str, seed_address: tuple[int, int, int]) -> np.random.Ge
     return generator(seed, purpose, round_, client)
 
 
-def _single_value(error: ValueError, seed_address: tuple[int, int, int]) -> Exception:
-    """torch's complaint about a batch of one, as an error for people; others pass as they are."""
+def _explain_single_value(error: ValueError, seed_address: tuple[int, int, int]) -> None:
+    """Raises torch's complaint about a batch of one as an error for people; others pass."""
     if "more than 1 value per channel" not in str(error):
-        return error
+        return
     _, round_, client = seed_address
-    return ScenarioFailed(
+    raise ScenarioFailed(
         "batch normalisation cannot train on a single value per channel",
         where=f"round {round_}, client {client}",
         found=str(error),
         mend="set 'buffers: groupnorm', a larger batch_size or image_size, or larger clients",
-    )
+    ) from error
