@@ -39,6 +39,11 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
     return Ended(code=code, out=out, err=err)
 
 
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no ROC curves, which takes longer than to train the models of these tests."""
+    monkeypatch.setattr("bench.report.roc.draw_run", lambda *_, **__: [])
+
+
 @contextmanager
 def _torch_as_it_was() -> Iterator[None]:
     """A command may set threads and flushing for its process; other tests share this one."""

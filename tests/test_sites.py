@@ -21,8 +21,8 @@ from bench.report.run_tables import site_table
 from bench.results.run import Run, find_runs
 from bench.runs.radiographs import RadiographData
 from bench.training.images import ImageStore
-from tests.in_process import Ended, call
-from tests.tiny_tree import bench, environment, write_suite, write_tree
+from tests.in_process import Ended, call, without_figures
+from tests.tiny_tree import environment, write_suite, write_tree
 
 SITES = """\
   partition: {name: natural, column: site}
@@ -36,11 +36,12 @@ Bench = Callable[..., Ended]
 def here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Bench:
-    """``bench`` in this process, with a cache of its own and no data but what is named."""
+    """``bench`` in this process, with a cache of its own, no data but what is named, no figures."""
     for name in ("CHEXPERT_ROOT", "MNIST_ROOT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
+    without_figures(monkeypatch)
     return lambda *arguments: call(capsys, *arguments)
 
 
@@ -76,14 +77,15 @@ def runs(results: Path) -> dict[str, Run]:
     return {run.name: run for run in find_runs([results])}
 
 
-def test_a_federation_of_two_trees(suite: Path, alpha: Path, beta: Path, tmp_path: Path) -> None:
+def test_a_federation_of_two_trees(
+    suite: Path, alpha: Path, beta: Path, here: Bench, tmp_path: Path
+) -> None:
     """From the command line to the files: what a researcher with two hospitals does first."""
     results = tmp_path / "results"
-    arguments = ["run", suite, "--results", results]
-    done = bench(*arguments, "--data", alpha, "--data", f"two={beta}", cache=tmp_path / "cache")
-    assert done.returncode == 0, done.stderr
-    assert "site alpha: 32 train, 10 valid images" in done.stderr
-    assert "AUROC by site on the split 'valid'" in done.stdout
+    done = here("run", suite, "--results", results, "--data", alpha, "--data", f"two={beta}")
+    assert done.code == 0, done.err
+    assert "site alpha: 32 train, 10 valid images" in done.err
+    assert "AUROC by site on the split 'valid'" in done.out
     found = runs(results)
     run = found["fedavg"]
     assert run.data["name"] == "alpha + two"
