@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from bench.errors import NonFiniteError
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
 from bench.models.flat import FlatModel
@@ -116,6 +117,15 @@ def test_recalibrate(tmp_path):
     assert statistics(made)[:2] == [20.0, 30.0], "ten times: of the second pass, not of training"
     assert result.bytes_up == 2 * 4 * (2 + 2)
     assert result.bytes_down == 2 * 4 * (2 + 2) + 2 * 4 * 2, "the new parameters are sent as well"
+
+
+@pytest.mark.parametrize(("buffers", "mean"), [("average", 1e39), ("recalibrate", 1e38)])
+def test_statistics_that_cannot_be_summed_name_their_client(tmp_path, monkeypatch, buffers, mean):
+    """Whether training left them, or the second pass does, which finds ten times as much."""
+    monkeypatch.setitem(FOUND, 1, (mean, 6.0, 4))
+    made = federation(tmp_path, buffers)
+    with pytest.raises(NonFiniteError, match=r"round 1, client 1: .*\n.*norm.running_mean"):
+        made.round(1)
 
 
 @pytest.mark.parametrize("buffers", ["average", "local", "recalibrate"])

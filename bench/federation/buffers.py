@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bench.federation.client_update import diverged
 from bench.federation.clients import State
-from bench.federation.exact_sum import ExactSum, magnitude
+from bench.federation.exact_sum import ExactSum, OutOfRange, magnitude
 from bench.federation.reduction import reduce
 from bench.models.flat import FlatModel
 
@@ -117,12 +118,15 @@ class Buffers:
         self._counters.copy_(self._seen)
 
     def recalibrate(
-        self, federation: Federation, shares: Mapping[int, float], own: Sequence[int]
+        self, federation: Federation, number: int, shares: Mapping[int, float], own: Sequence[int]
     ) -> int:
         """Where it is the choice: every client's statistics of the new global model, averaged.
 
-        ``shares`` has the weight of each of the round's clients; this process visits its ``own``.
-        Returns how many clients were sent the new model.
+        ``shares`` has the weight of each of the clients of round ``number``; this process visits
+        its ``own``. Returns how many clients were sent the new model.
+
+        Raises NonFiniteError, naming round, client and tensor, where what a client finds is not
+        finite, and OutOfRange where the statistics of all are together too large to be summed.
         """
         if self._choice != "recalibrate" or not shares or self._global.numel() == 0:
             return 0
@@ -131,7 +135,10 @@ class Buffers:
             for client in own:
                 federation.load_global()
                 federation.trainer.recalibrate(federation.rows_of(client))
-                self._take(shares[client])
+                try:
+                    self._take(shares[client])
+                except OutOfRange as error:
+                    raise diverged(self._flat, number, client, error) from error
 
         reduce(federation.team, visit, [self._sum], counters=self._seen)
         self._replace()

@@ -20,6 +20,7 @@ from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import OutOfRange
 from bench.federation.strategies import LocalTrainer, Strategy, Visit
 from bench.federation.strategies.strategy import Settings
+from bench.models.flat import FlatModel
 from bench.training.trainer import LocalResult
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class ClientUpdate:
             self._strategy.contribute(visit)
             self._buffers.add(visit)
         except OutOfRange as error:
-            raise self._diverged(visit, error) from error
+            raise diverged(self._flat, visit.round, visit.client, error) from error
         if gathering.stack is not None:
             gathering.stack[gathering.clients.index(visit.client)].copy_(visit.parameters)
         if self._personal.numel():
@@ -139,20 +140,22 @@ class ClientUpdate:
         beside = (self._strategy.up - 1) * (visit.parameters.numel() - self._personal.numel())
         return first + FLOAT_BYTES * (beside + self._buffers.shared)
 
-    def _diverged(self, visit: Visit, error: OutOfRange) -> ScenarioFailed:
-        name = self._flat.first_non_finite()
-        where = f"round {visit.round}, client {visit.client}"
-        mend = "lower the optimizer's lr"
-        if name is not None:
-            return NonFiniteError(
-                "training gave a number that is not finite",
-                where=where,
-                found=f"NaN or infinity in {name}",
-                mend=mend,
-            )
-        return ScenarioFailed(
-            "training diverged: what a client sends is too large to be summed",
+
+def diverged(flat: FlatModel, number: int, client: int, error: OutOfRange) -> ScenarioFailed:
+    """What to raise where the client's model, in ``flat``, cannot be added to a sum."""
+    name = flat.first_non_finite()
+    where = f"round {number}, client {client}"
+    mend = "lower the optimizer's lr"
+    if name is not None:
+        return NonFiniteError(
+            "training gave a number that is not finite",
             where=where,
-            found=f"a weighted value of {error}",
+            found=f"NaN or infinity in {name}",
             mend=mend,
         )
+    return ScenarioFailed(
+        "training diverged: what a client sends is too large to be summed",
+        where=where,
+        found=f"a weighted value of {error}",
+        mend=mend,
+    )

@@ -9,7 +9,8 @@ which of a team's processes visits them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -147,9 +148,10 @@ class Federation(Members):
         homes = self._share_out(taking.work)
         self._homes.settle(homes)
         here = [client for client in taking.work if homes[client] == self.team.rank]
-        seconds = self._visit_all(here, taking, own, gathering)
-        self._close(gathering)
-        passes = self._buffers.recalibrate(self, own, here)
+        with self._summing():
+            seconds = self._visit_all(here, taking, own, gathering)
+            self._close(gathering)
+            passes = self._buffers.recalibrate(self, number, own, here)
         return round_result(
             number,
             taking.clients,
@@ -176,8 +178,13 @@ class Federation(Members):
 
         statistics, counters = self._buffers.running
         sums = [*self._sums.values(), *statistics]
+        return join(into, reduce(self.team, work, sums, counters=counters, stack=into.stack))
+
+    @contextmanager
+    def _summing(self) -> Iterator[None]:
+        """What all clients send together may be out of range though no client's is."""
         try:
-            parts = reduce(self.team, work, sums, counters=counters, stack=into.stack)
+            yield
         except OutOfRange as error:
             raise ScenarioFailed(
                 "training diverged: what clients send is together too large to be summed",
@@ -185,7 +192,6 @@ class Federation(Members):
                 found=f"weighted values of {error}",
                 mend="lower the optimizer's lr",
             ) from error
-        return join(into, parts)
 
     def _stack(self, members: int) -> Tensor | None:
         if not self.strategy.stacked:
