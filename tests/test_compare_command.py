@@ -281,6 +281,16 @@ def test_runs_of_one_name_are_told_apart_by_suite_and_then_by_folder(tmp_path: P
     assert names == [str(runs[0].folder), str(runs[1].folder), "b", "t/a"]
 
 
+def test_runs_of_one_name_are_told_apart_by_what_was_set_otherwise(tmp_path: Path) -> None:
+    runs = []
+    for lr in (0.1, 0.3):
+        run = write_run(tmp_path / str(lr), suite="s", name="a")
+        row = {**run.scenario, "optimizer": {"name": "sgd", "lr": lr}, "rounds": 3}
+        runs.append(replace(run, scenario=row))
+    names = [run.name for run in told_apart([*runs, write_run(tmp_path, suite="s", name="b")])]
+    assert names == ["a, optimizer.lr=0.1", "a, optimizer.lr=0.3", "b"]
+
+
 def test_a_file_is_as_wide_as_it_must_be_whatever_the_terminal_is(
     compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

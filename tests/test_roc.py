@@ -233,11 +233,28 @@ def test_training_curves_of_other_conditions_and_of_none(tmp_path: Path) -> None
     rounds = [{**r, "mean_auroc": None, "auroc": {"Pneumonia": 0.75}} for r in ROUNDS]
     other = curves.progress_of([a_run(tmp_path / "a", rounds=rounds)], "x")
     assert other.headline == "Pneumonia"
-    assert other.histories[0].auroc == ([1, 2, 3], [0.75, 0.75, 0.75])
+    assert other.histories[0].headline == ([1, 2, 3], [0.75, 0.75, 0.75])
     bare = a_run(tmp_path / "b")
     (bare.folder / "rounds.jsonl").unlink()
     files = curves.draw_curves([bare], tmp_path / "bare", "x", ("svg",))
     assert text_of(files[0]).count("no values") == 2
+
+
+def test_training_curves_of_digits_are_of_accuracy(tmp_path: Path) -> None:
+    rounds = [{**r, "mean_auroc": None, "auroc": None, "accuracy": 0.97} for r in ROUNDS]
+    runs = [a_run(tmp_path / name, name=name, rounds=rounds) for name in "ab"]
+    runs = [replace(run, scenario={**run.scenario, "stop_at": 0.975}) for run in runs]
+    progress = curves.progress_of(runs, "x")
+    assert (progress.headline, progress.target) == ("Accuracy", 0.975)
+    assert progress.histories[0].headline == ([1, 2, 3], [0.97, 0.97, 0.97])
+    (file,) = curves.draw_curves(runs, tmp_path / "digits", "x", ("svg",))
+    found = text_of(file)
+    assert {"accuracy on the test images", "last accuracy"} <= set(found)
+    assert "dashed: 0.975, at which the runs were to stop" in found
+    assert found.count("0.9700") == 2
+    assert not any("AUROC" in text for text in found)
+    other = replace(runs[1], scenario={**runs[1].scenario, "stop_at": 0.99})
+    assert curves.progress_of([runs[0], other], "x").target is None
 
 
 def test_training_curves_by_what_was_sent(tmp_path: Path) -> None:
@@ -247,7 +264,7 @@ def test_training_curves_by_what_was_sent(tmp_path: Path) -> None:
     alone = a_run(tmp_path / "b", name="alone", rounds=silent)
     progress = curves.progress_of([sent, alone], "x", "bytes")
     assert [h.name for h in progress.histories] == ["sent"]
-    assert progress.histories[0].auroc[0] == [2000, 4000, 6000]
+    assert progress.histories[0].headline[0] == [2000, 4000, 6000]
     assert progress.left_out == ("alone",)
     files = curves.draw_curves([sent, alone], tmp_path / "bytes", "x", ("svg",), "bytes")
     found = text_of(files[0])

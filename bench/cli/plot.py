@@ -89,9 +89,13 @@ def curves(
     output: FolderOption = None,
     form: FormatsOption = "png,svg",
 ) -> None:
-    """Draw loss and AUROC by round, a figure a suite. Prints the files written."""
+    """Draw loss and AUROC (of digits, accuracy) by round, a figure a suite.
+
+    Prints the files written.
+    """
     from bench.report.curves import STEM, draw_curves
     from bench.report.roc import file_name
+    from bench.results.names import told_apart
     from bench.results.run import some_runs
 
     formats = _formats(form)
@@ -107,7 +111,7 @@ def curves(
         stem = STEM if by is CurvesBy.round else f"{STEM}-{by.value}"
         if output is not None and len(suites) > 1:
             stem = f"{stem}-{file_name(suite)}"
-        files += draw_curves(own, folder / stem, heading, formats, by.value)
+        files += draw_curves(told_apart(own), folder / stem, heading, formats, by.value)
     _print_files(files)
 
 

@@ -1,4 +1,5 @@
-"""Training curves from the round logs: loss and AUROC by round, or by what was sent."""
+"""Training curves from the round logs: loss and AUROC (of digits, accuracy) by round, or by what
+was sent."""
 
 from __future__ import annotations
 
@@ -33,6 +34,8 @@ SIDE, WIDE = 2.3, 3.1
 LEFT, BETWEEN, FOOT = 0.6, 0.72, 0.5
 WIDTH = LEFT + 2 * WIDE + BETWEEN + 0.25
 MEAN = "Competition mean"
+ACCURACY = "Accuracy"
+"""Of runs on digits, whose rounds have no AUROC."""
 SHOWN = 6
 """So many observations are drawn of a run that has no competition task."""
 VALUES = 5.1
@@ -46,8 +49,8 @@ class History:
 
     name: str
     loss: Series
-    auroc: Series
-    """The figure's headline AUROC, where it was evaluated and defined."""
+    headline: Series
+    """AUROC or accuracy, where it was evaluated and defined."""
     conditions: Mapping[str, Series]
     """AUROC of single observations; drawn where there is one run only."""
     members: int
@@ -59,9 +62,12 @@ class Progress:
 
     heading: str
     headline: str
-    """Of what the AUROC is: ``Competition mean``, or one observation where no task is defined."""
+    """What is drawn on the right: the AUROC called ``Competition mean``, that of one observation
+    where no task is defined, or ``Accuracy``."""
     histories: tuple[History, ...]
     synthetic: bool
+    target: float | None = None
+    """What every run was to stop at, where it is the same for all."""
     by: By = "round"
     left_out: tuple[str, ...] = ()
     """Runs that sent nothing, where that is what values are drawn over."""
@@ -94,6 +100,7 @@ def progress_of(runs: Sequence[Run], heading: str, by: By = "round") -> Progress
         synthetic=any(run.synthetic for run in runs),
         by=by,
         left_out=left_out,
+        target=_target(runs),
     )
 
 
@@ -113,7 +120,7 @@ def draw_curves(
 
 
 def sheet(progress: Progress) -> Sheet:
-    """Loss on the left, AUROC on the right, the legend below.
+    """Loss on the left, AUROC or accuracy on the right, the legend below.
 
     To be called, and saved, inside :func:`bench.report.figures.style`.
     """
@@ -129,7 +136,7 @@ def sheet(progress: Progress) -> Sheet:
     right = made.axes(LEFT + WIDE + BETWEEN, top, WIDE, SIDE)
     _plot(left, right, progress)
     made.text(VALUES, legend_top, "last loss", color=FAINT)
-    made.text(VALUES + 0.9, legend_top, "last AUROC", color=FAINT)
+    made.text(VALUES + 0.9, legend_top, f"last {_kind(progress)}", color=FAINT)
     legend_top += 0.19
     for lines, (_, look, values) in zip(names, rows, strict=True):
         made.swatch(MARGIN, legend_top + 0.05, **look)
@@ -144,15 +151,27 @@ def sheet(progress: Progress) -> Sheet:
 
 
 def _headline(logs: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """The mean, unless no run has one: then the first observation that any run has a value for."""
+    """The mean, unless no run has one: then accuracy, else the first observation that any run has
+    a value for."""
     records = [record for log in logs for record in log]
     if any(record.get("mean_auroc") is not None for record in records):
         return MEAN
+    if any(record.get("accuracy") is not None for record in records):
+        return ACCURACY
     for record in records:
         for name, value in (record.get("auroc") or {}).items():
             if value is not None:
                 return str(name)
     return MEAN
+
+
+def _target(runs: Sequence[Run]) -> float | None:
+    targets = {run.scenario.get("stop_at") for run in runs}
+    return targets.pop() if len(targets) == 1 else None
+
+
+def _kind(progress: Progress) -> str:
+    return "accuracy" if progress.headline == ACCURACY else "AUROC"
 
 
 def _sent(rounds: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -166,11 +185,13 @@ def _history(run: Run, log: Sequence[Mapping[str, Any]], headline: str, by: By) 
     names = dict.fromkeys(name for record in log for name in record.get("auroc") or {})
     shown = [n for n in COMPETITION if n in names] if headline == MEAN else list(names)[:SHOWN]
     conditions = {name: _condition(rounds, name) for name in shown if name != headline}
-    mean = _series(rounds, lambda record: record.get("mean_auroc"))
+    key = {MEAN: "mean_auroc", ACCURACY: "accuracy"}.get(headline)
     return History(
         name=run.name,
         loss=_series(rounds, lambda record: record.get("loss")),
-        auroc=mean if headline == MEAN else _condition(rounds, headline),
+        headline=_condition(rounds, headline)
+        if key is None
+        else _series(rounds, lambda record: record.get(key)),
         conditions={name: series for name, series in conditions.items() if series[0]},
         members=max((block["members"] for block in run.metrics.values()), default=1),
     )
@@ -192,14 +213,17 @@ def _plot(left: Axes, right: Axes, progress: Progress) -> None:
     last = 1
     for history, (_, look, _) in zip(progress.histories, _rows(progress), strict=False):
         _line(left, history.loss, look)
-        _line(right, history.auroc, look)
+        _line(right, history.headline, look)
         last = max([last, *history.loss[0]])
     if len(progress.histories) == 1:
         for (_, look, _), series in zip(
             _rows(progress)[1:], progress.histories[0].conditions.values(), strict=True
         ):
             _line(right, series, {**look, "linewidth": 0.9, "zorder": 2})
-    for axes, what in ((left, "training loss"), (right, "AUROC, split 'valid'")):
+    if progress.target is not None and right.lines:
+        right.axhline(progress.target, color=FAINT, linewidth=0.8, linestyle="dashed", zorder=1)
+    judged = "on the test images" if progress.headline == ACCURACY else "on the split 'valid'"
+    for axes, what in ((left, "training loss"), (right, f"{_kind(progress)} {judged}")):
         axes.set(ylabel=what)
         if progress.by == "round":
             axes.set(xlabel="round", xlim=(1, last) if last > 1 else (0.5, 1.5))
@@ -227,15 +251,16 @@ def _line(axes: Axes, series: Series, look: Mapping[str, Any]) -> None:
 
 
 def _rows(progress: Progress) -> list[tuple[str, dict[str, Any], tuple[str, str]]]:
-    """The legend: name, look and the last loss and AUROC of every line."""
+    """The legend: name, look, the last loss and the last AUROC or accuracy of every line."""
+    places = 4 if progress.headline == ACCURACY else 3
     if len(progress.histories) > 1:
         return [
-            (h.name, figures.look(i), (_last(h.loss, 4), _last(h.auroc, 3)))
+            (h.name, figures.look(i), (_last(h.loss, 4), _last(h.headline, places)))
             for i, h in enumerate(progress.histories)
         ]
     only = progress.histories[0]
     own = {"color": INK, "linestyle": "solid"}
-    rows = [(progress.headline, own, (_last(only.loss, 4), _last(only.auroc, 3)))]
+    rows = [(progress.headline, own, (_last(only.loss, 4), _last(only.headline, places)))]
     return rows + [
         (name, {"color": colour, "linestyle": "solid"}, ("", _last(series, 3)))
         for (name, series), colour in zip(only.conditions.items(), COLOURS, strict=False)
@@ -248,8 +273,12 @@ def _last(series: Series, places: int) -> str:
 
 def _notes(progress: Progress) -> list[str]:
     notes = ["AUROC: mean over the competition tasks that are defined"]
-    if progress.headline != MEAN:
+    if progress.headline == ACCURACY:
+        notes = []
+    elif progress.headline != MEAN:
         notes = [f"AUROC of {progress.headline}: no competition task is defined"]
+    if progress.target is not None:
+        notes.append(f"dashed: {progress.target:g}, at which the runs were to stop")
     several = [h.name for h in progress.histories if h.members > 1]
     if several:
         notes.append(f"mean over each client's own model: {', '.join(several)}")
