@@ -194,7 +194,7 @@ def test_nothing_to_compare_is_exit_4_and_never_a_pass(compare: Any, tmp_path: P
     for arguments, reason in (
         ((empty,), "there is no run here"),
         ((tmp_path / "half",), "no run is finished"),
-        (("--split", "train"), "not scored on train"),
+        (("--split", "test"), "not scored on test"),
         (("--against", "irvin2019-counts"), "does not publish AUROC"),
     ):
         done = compare(*arguments)

@@ -396,7 +396,8 @@ def test_options_of_compare(place: Place) -> None:
     check(place.compare("--ci", "bayes"), 2, "bayes")
     check(place.compare("--output", empty), 2, "names a folder")
     check(place.compare("--output", place.suite / "x"), 2, "cannot be written")
-    check(place.compare("--split", "train"), 4, "not scored on train")
+    check(place.compare("--split", "test"), 4, "not scored on test")
+    check(place.compare("--split", "train"), 2, "--split", "train")
     check(place.compare("--baselines", place.folder / "none"), 2, "none")
 
 

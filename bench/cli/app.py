@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
+
+ORDER = (
+    *("plan", "run", "compare", "report", "plot", "check", "score"),
+    *("baselines", "data", "partition", "throughput", "verify", "schema"),
+)
+"""The commands as they are met: what a suite goes through first."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
 
 app = typer.Typer(
     name="bench",
+    cls=_InOrder,
     help="Chest X-ray classification, centralised and federated, held against published results.",
     no_args_is_help=True,
     add_completion=False,

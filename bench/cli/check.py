@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def check(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Runs, or folders of runs.  [default: results]", show_default=False),
+        typer.Argument(
+            metavar="RUN", help="Runs, or folders of runs.  [default: results]", show_default=False
+        ),
     ] = None,
     reference: Annotated[
         Path | None,

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, ResultsOption
+from bench.cli.options import (
+    Format,
+    FormatOption,
+    JsonOption,
+    OutputOption,
+    ResultsOption,
+    SplitName,
+)
 
 
 class Interval(StrEnum):
@@ -22,7 +29,8 @@ class Interval(StrEnum):
 @app.command()
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Runs or folders of runs; all of --results if none.")
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="Runs or folders of runs; all of --results if none."),
     ] = None,
     against: Annotated[
         str,
@@ -33,20 +41,24 @@ def compare(
         ),
     ] = "paper",
     split: Annotated[
-        str | None, typer.Option(help="valid or test; by default the one the table is on.")
+        SplitName | None,
+        typer.Option(help="Which scores; by default those on the split that the table is on."),
     ] = None,
     ci: Annotated[
         Interval, typer.Option(help="Our intervals: logit, or Wald as in the CheXpert paper.")
     ] = Interval.logit,
     results: ResultsOption = Path("results"),
     baselines: Annotated[
-        Path | None, typer.Option(help="A folder with further published tables.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A folder with further published tables; else $BENCH_BASELINES."
+        ),
     ] = None,
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what each run scored beside what was published, and the difference.
+    """Hold runs against published results, or against other runs.
 
     Exits with 4 where not one difference can be formed.
     """
@@ -61,7 +73,12 @@ def compare(
         text = write_rounds(found, style, **looks(output))
     else:
         comparisons, notes = compare_all(
-            runs or [], against, split=split, method=ci.value, results=results, baselines=baselines
+            runs or [],
+            against,
+            split=None if split is None else split.value,
+            method=ci.value,
+            results=results,
+            baselines=baselines,
         )
         text = write(comparisons, style, **looks(output))
     for note in notes:

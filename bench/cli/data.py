@@ -66,7 +66,10 @@ def pack(
     size: Annotated[int, typer.Option(min=1, max=4096, help="Height and width in pixels.")] = 320,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="train, valid or test; may be given several times; else all there are."),
+        typer.Option(
+            metavar="NAME",
+            help="train, valid or test; may be given several times; else all there are.",
+        ),
     ] = None,
     on_bad_image: Annotated[
         OnBadImage,

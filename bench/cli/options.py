@@ -27,13 +27,25 @@ class Level(StrEnum):
     image = "image"
 
 
+class SplitName(StrEnum):
+    """The splits that runs are scored on."""
+
+    valid = "valid"
+    test = "test"
+
+
 SuiteArgument = Annotated[
-    str, typer.Argument(help="A suite file, or the name of a shipped suite.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="SUITE",
+        help="A suite file, or the name of a shipped suite.",
+        show_default=False,
+    ),
 ]
 TreesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[[NAME=]DIR]...",
+        metavar="[NAME=]DIR",
         help="A CheXpert tree, else $CHEXPERT_ROOT, else the embedded phantom; several trees are "
         "sites, called NAME or like their folders.",
         show_default=False,
@@ -45,7 +57,9 @@ FormatOption = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write to this file instead of standard output."),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write to this file instead of standard output."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
@@ -60,7 +74,7 @@ DataOption = Annotated[
     ),
 ]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", help="The folder that keeps runs.", show_default=True)
+    Path, typer.Option("--results", metavar="DIR", help="The folder that keeps runs.")
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -44,9 +44,9 @@ def partition(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a suite divides the training patients among clients; images are not read.
+    """Show how a suite divides the training patients among clients.
 
-    Scenarios that divide them in the same way are shown once.
+    Images are not read. Scenarios that divide the patients in the same way are shown once.
     """
     from bench.report.heatmap import check_ending, draw_partition
     from bench.report.partition_table import client_table, partition_tables

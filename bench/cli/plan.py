@@ -39,7 +39,7 @@ def plan(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every scenario with its values, their origin, its state and an estimate of its cost."""
+    """Show what a suite would do: scenarios, state and cost."""
     from bench.report.render import show
     from bench.runs.executor import Options, look_ahead
 

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Runs or folders of runs; results if none is named."),
+        typer.Argument(
+            metavar="RUN",
+            help="Runs, or folders of runs.  [default: results]",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The page to write.", dir_okay=False)
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The page to write.", dir_okay=False),
     ] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
     against: Annotated[
@@ -32,9 +37,10 @@ def report(
         ),
     ] = "paper",
 ) -> None:
-    """Write one self-contained HTML page of what runs scored, with figures and provenance.
+    """Write one HTML page of what runs scored, with figures.
 
-    Prints the page's path. Reads stored scores only: nothing is trained.
+    The page needs no other file, and says where everything in it comes from. Prints its path.
+    Reads stored scores only: nothing is trained.
     """
     from bench.comparison.captions import NONE, captions
     from bench.report.page import report_page

@@ -12,7 +12,6 @@ from bench.cli.app import app
 from bench.cli.options import (
     DataOption,
     DeviceOption,
-    JsonOption,
     QuietOption,
     ResultsOption,
     SelectOption,
@@ -67,11 +66,14 @@ def run(
         ),
     ] = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON instead of tables.")
+    ] = False,
 ) -> None:
-    """Train every scenario of a suite, score it and print the difference tables.
+    """Train and score every scenario of a suite.
 
-    Finished scenarios are not run again; an interrupted one carries on where it stopped.
+    Prints what each scored, and its difference from what was published. Finished scenarios are not
+    run again; an interrupted one carries on where it stopped.
     """
     from bench.cli.signals import interrupt_on_terminate
     from bench.cli.summary import NO_TABLE, print_summary

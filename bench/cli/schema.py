@@ -8,7 +8,7 @@ from bench.cli.options import OutputOption
 
 @app.command()
 def schema(output: OutputOption = None) -> None:
-    """Print the JSON Schema of a suite, for editors and other programs."""
+    """Print the JSON Schema of suites, for editors."""
     from bench.report.render import emit
     from bench.suites.schema import schema_text
 

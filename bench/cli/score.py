@@ -54,7 +54,9 @@ class Uncertain(StrEnum):
 def score(
     predictions: Annotated[
         list[Path],
-        typer.Argument(help="CSV files: Study or Path, then a column of scores per condition."),
+        typer.Argument(
+            metavar="FILE", help="CSV files: Study or Path, then a column of scores per condition."
+        ),
     ],
     truth: Annotated[
         Path, typer.Option("--truth", help="CSV: Study or Path, then 0, 1 or blank per condition.")
@@ -104,9 +106,11 @@ def score(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score a model's predictions: AUROC with interval, AUPRC, readers, published differences.
+    """Score a model's predictions, read from CSV files.
 
-    Several files are an ensemble: their mean, taken before the views of a study are combined.
+    Shows AUROC with its interval and AUPRC, and how they stand to radiologists and to what was
+    published. Several files are an ensemble: their mean, taken before the views of a study are
+    combined.
     """
     from bench.baselines import load_baseline
     from bench.errors import UsageError

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def throughput(
     backbone: Annotated[
         list[str] | None,
-        typer.Option(help="Any timm model, 2nn or mcmahan-cnn; several by commas."),
+        typer.Option(
+            metavar="NAMES", help="Any timm model, 2nn or mcmahan-cnn; several by commas."
+        ),
     ] = None,
     image_size: Annotated[
         list[str] | None,
@@ -36,13 +38,15 @@ def throughput(
         typer.Option(metavar="IMAGES", help="Default: 16,32 on a CPU, 16 to 256 on a GPU."),
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option(help="auto, fp32, bf16, or several by commas.")
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="auto, fp32, bf16, or several by commas."),
     ] = None,
     step: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAMES",
             help="eager, graph (of kernels, on a GPU), compiled, or several by commas. Default: "
-            "graph on a GPU, eager on a CPU."
+            "graph on a GPU, eager on a CPU.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -64,10 +68,10 @@ def throughput(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure training and inference on this machine, against what it could do at most.
+    """Measure how fast this machine trains and predicts.
 
-    Images/s, the share of the roofline, peak memory, the cost of federation and the setting to
-    choose. Every session is appended to the machine's history.
+    Images/s, the share of the roofline (what the machine could do at most), peak memory, the cost
+    of federation and the setting to choose. Every session is appended to the machine's history.
     """
     from bench.throughput.record import append, check_history, history_file
     from bench.throughput.request import read_request

@@ -23,9 +23,10 @@ def verify(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that strategies which must agree do: largest difference, tolerance, verdict.
+    """Check that strategies which must agree do.
 
-    Exits with 1 where one does not.
+    Shows the largest difference of each pair, its tolerance and the verdict. Exits with 1 where one
+    does not hold.
     """
     from bench.report.render import show
     from bench.training.device import device_name, prepare, resolve_device
