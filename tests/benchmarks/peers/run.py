@@ -3,7 +3,7 @@
     python tests/benchmarks/peers/run.py [--peers plain,ours] [--workloads 2nn,cnn,2nn-small]
 
 A peer that is not this project gets an environment of its own in --environments, made on first use
-from the requirements below; ``plain`` and ``ours`` run in this one. Peers alternate within every
+from the requirements below; the others run in this one. Peers alternate within every
 repetition of a workload. Prints medians of seconds a round after the first, seconds from the start
 of the process to the end of its first round, and the peak memory of its process tree (proportional
 set sizes, so that shared pages count once), and writes them with machine, versions and commit to
@@ -35,7 +35,8 @@ from bench.report.table import Column, Table, decimals
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 OUTPUT = ROOT / "results" / "measured" / "peers.json"
-OURS = {"plain": "plain.py", "ours": "ours.py"}
+OURS = {"plain": "plain.py", "ours": "ours.py", "ours-2": "ours_workers.py"}
+"""``ours-2`` is this engine with two worker processes."""
 PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "flower": ("flower.py", ("flwr[simulation]>=1.20", "torch")),
     "pfl": ("pfl_research.py", ("pfl[pytorch]>=0.4", "torch")),
@@ -105,7 +106,7 @@ def run(peer: str, workload: str, python: Path) -> dict[str, Any]:
     environment = os.environ | {
         "PEER_STARTED": repr(time.time()),
         "PEER_WORKLOAD": workload,
-        "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT] if peer == "ours" else [HERE])),
+        "PYTHONPATH": os.pathsep.join(map(str, [HERE, ROOT] if peer in OURS else [HERE])),
         "RAY_USAGE_STATS_ENABLED": "0",
         "FLWR_TELEMETRY_ENABLED": "0",
     }
