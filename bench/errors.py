@@ -135,3 +135,12 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str | None:
 
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
+
+
+def first_line(error: Exception, *, named: bool = False) -> str:
+    """What a library's error says first, behind its class where ``named``; the class alone where it
+    says nothing."""
+    kind, text = type(error).__name__, str(error).strip()
+    if not text:
+        return kind
+    return f"{kind}: {text.splitlines()[0]}" if named else text.splitlines()[0]

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bench.errors import WorkerLost
+from bench.errors import WorkerLost, first_line
 
 PATIENCE = timedelta(days=7)
 """The others wait while the leader decodes images; a death shows by its connection, not by time."""
@@ -89,7 +89,7 @@ class DistributedTeam:
             raise WorkerLost(
                 "another process of this run is gone",
                 where=f"process {self.rank} of {self.size}",
-                found=str(error).strip().splitlines()[0],
+                found=first_line(error),
                 mend="see why it ended; the same command carries on from the last checkpoint",
             ) from error
 

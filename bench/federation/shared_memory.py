@@ -122,7 +122,7 @@ class SharedMemoryTeam:
     def _send(self, rank: int, link: socket.socket, data: bytes) -> None:
         try:
             link.sendall(HEADER.pack(len(data)) + data)
-        except (BrokenPipeError, ConnectionError) as error:
+        except ConnectionError as error:
             raise self._lost(rank) from error
 
     def _receive(self, rank: int, link: socket.socket) -> bytes:

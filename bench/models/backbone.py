@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError, did_you_mean, first_line
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
 from bench.models.pretrained import load_weights
@@ -120,7 +120,7 @@ def _timm(
     except Exception as error:  # timm raises what it likes; each means no network
         raise UsageError(
             f"timm cannot build '{name}' for {image_size}×{image_size} images",
-            found=_first_line(error),
+            found=first_line(error, named=True),
             mend="choose an image_size it can take (often a multiple of 32) or another backbone",
         ) from error
     return module
@@ -161,14 +161,9 @@ def _download(name: str, configuration: Any) -> None:
         raise UsageError(
             f"the pretrained weights of '{name}' could not be had",
             where=repository,
-            found=_first_line(error),
+            found=first_line(error, named=True),
             mend=mend,
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
 
 
 def _make_classifier_exact(module: nn.Module, outputs: int) -> str | None:

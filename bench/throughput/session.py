@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.environment import machine, versions
-from bench.errors import ScenarioFailed
+from bench.errors import ScenarioFailed, first_line
 from bench.throughput.ceilings import Ceilings, ceilings
 from bench.throughput.counting import Counts
 from bench.throughput.memory import PeakMemory, available_bytes
@@ -199,20 +199,15 @@ def _surviving(fail: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        fail(f"out of memory: {_first_line(error)}")
+        fail(f"out of memory: {first_line(error)}")
     except ScenarioFailed as error:
         fail(f"{error.what}: {error.found}")
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # what torch's CPU allocator says
             raise
-        fail(f"out of memory: {_first_line(error)}")
+        fail(f"out of memory: {first_line(error)}")
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _without_twins(rows: list[Row]) -> list[Row]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from bench.errors import first_line
 from bench.models.flat import FlatModel
 from bench.training.compilation import Network
 from bench.training.execution import Execution
@@ -167,7 +168,7 @@ class AcceleratedStep:
                 self._compiled = self._step_of(self._compiler(self._flat.module))
             self._compiled.gradients(inputs, targets)
         except Exception as error:  # a compiler's errors share no base class
-            failures.append(f"not compiled: {_in_a_line(error)}")
+            failures.append(f"not compiled: {first_line(error, named=True)}")
             return None
         return self._compiled
 
@@ -178,7 +179,7 @@ class AcceleratedStep:
         try:
             return BatchGraph.record(step.gradients, inputs, targets, self._capture)
         except Exception as error:  # what an operation raises under capture is up to it
-            failures.append(f"no graph: {_in_a_line(error)}")
+            failures.append(f"no graph: {first_line(error, named=True)}")
             self._forget_graphs()
             return None
 
@@ -187,8 +188,3 @@ class AcceleratedStep:
         for kept in (self._whole, self._others):
             for size in [size for size, ready in kept.items() if ready.graph is not None]:
                 del kept[size]
-
-
-def _in_a_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
