@@ -90,19 +90,6 @@ class FlatModel:
                 tensors[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
         return tensors
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`named_tensors`, in place; every name of the layout must be there.
-
-        Raises KeyError for a missing name and ValueError for a tensor of another shape.
-        """
-        vectors = (self.parameters_flat, self.buffers_flat, self.counters_flat)
-        for slots, vector in zip(self.layout.groups, vectors, strict=True):
-            for slot in slots:
-                tensor = tensors[slot.name]
-                if tuple(tensor.shape) != slot.shape:
-                    raise ValueError(f"{slot.name} is {tuple(tensor.shape)}, not {slot.shape}")
-                slot.view(vector).copy_(tensor)
-
     def zero_gradients(self) -> None:
         """Every gradient to zero: one fill."""
         self.gradients_flat.zero_()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,17 +52,6 @@ class Layout:
         """(P, Q, R): the elements of each vector."""
         p, q, r = (sum(slot.size for slot in slots) for slots in self.groups)
         return p, q, r
-
-    def digest(self) -> str:
-        """16 hex digits over names, shapes and order: equal where a vector can be exchanged."""
-        rows = [[[s.name, s.shape, s.start] for s in slots] for slots in self.groups]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-
-    def named(self, prefix: str) -> tuple[Slot, ...]:
-        """The parameters of one submodule, e.g. the ``classifier``."""
-        return tuple(
-            s for s in self.parameters if s.name == prefix or s.name.startswith(f"{prefix}.")
-        )
 
 
 def slots_for(tensors: Iterable[tuple[str, Tensor]]) -> tuple[Slot, ...]:
