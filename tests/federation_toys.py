@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.federation.clients import ClientStore
@@ -132,6 +134,26 @@ def toy(
     )
     rows = [np.asarray(c, dtype=np.int64) for c in clients]
     return Federation(scenario, trainer, rows, ClientStore(folder), strategy=strategy, team=team)
+
+
+def straight_and_resumed(
+    make: Callable[[Path], Federation], folder: Path, *, rounds: int = 5
+) -> tuple[Federation, Federation]:
+    """One that trained all its rounds, and one that was killed in round 4 and carried on."""
+    straight = make(folder / "straight")
+    for number in range(1, rounds + 1):
+        straight.round(number)
+    broken = make(folder / "broken")
+    for number in (1, 2, 3):
+        broken.round(number)
+        saved = save(broken.state())
+        broken.commit(number)
+    broken.round(4)  # lost: no checkpoint names it
+    resumed = make(folder / "broken")
+    resumed.load_state(load(saved))
+    for number in range(4, rounds + 1):
+        resumed.round(number)
+    return straight, resumed
 
 
 def vector(federation: Federation) -> list[float]:

@@ -9,12 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 
 from bench.errors import NonFiniteError, SuiteError
 from bench.federation.compression import largest, sparse_bytes, to_bytes, top_k
 from bench.suites.scenario import FAMILIES
-from tests.federation_toys import BodyAndHead, bits, toy, vector
+from tests.federation_toys import BodyAndHead, bits, straight_and_resumed, toy, vector
 from tests.team_of_threads import run_team
 
 FOUR_SIGMA = 4.0
@@ -262,19 +261,9 @@ def test_three_processes_make_the_bits_and_send_the_bytes_of_one(tmp_path, compr
 def test_saved_and_loaded_it_goes_on_to_the_same_bits(tmp_path, name, compression):
     parameters = {"alpha": 0.1} if name == "feddyn" else {}
     arguments = {"fields": {"compression": compression}, **MANY, **parameters}
-    straight = toy(tmp_path / "straight", name, **arguments)
-    for number in range(1, 7):
-        straight.round(number)
-    broken = toy(tmp_path / "broken", name, **arguments)
-    for number in (1, 2, 3):
-        broken.round(number)
-    saved = save(broken.state())
-    broken.commit(3)
-    broken.round(4)
-    resumed = toy(tmp_path / "broken", name, **arguments)
-    resumed.load_state(load(saved))
-    for number in (4, 5, 6):
-        resumed.round(number)
+    straight, resumed = straight_and_resumed(
+        lambda at: toy(at, name, **arguments), tmp_path, rounds=6
+    )
     assert bits(resumed.state()) == bits(straight.state())
     for client in range(6):
         one, other = resumed._store.get(client), straight._store.get(client)

@@ -8,12 +8,12 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
 
 from bench.errors import NonFiniteError, ScenarioFailed
 from bench.federation.sampling import sample, sample_poisson
 from bench.federation.strategies import TABLE
-from tests.federation_toys import bits, toy, vector
+from bench.verify.federations import defaults
+from tests.federation_toys import bits, straight_and_resumed, toy, vector
 
 
 def test_two_rounds_of_fedavg_by_hand(tmp_path):
@@ -141,10 +141,7 @@ def test_the_order_of_visits_does_not_change_a_bit(tmp_path):
     "name", ["centralized", "local", *sorted(set(TABLE) - {"centralized", "local", "fedbn"})]
 )
 def test_saved_and_loaded_it_goes_on_to_the_same_bits(tmp_path, name):
-    from bench.suites.catalog import STRATEGIES
-
-    (variant,) = (v for v in STRATEGIES.variants if v.name == name)
-    parameters = {p.name: p.default for p in variant.parameters}
+    parameters = defaults(name)
     if name == "krum":
         parameters["byzantine"] = 0
     arguments = dict(
@@ -156,20 +153,7 @@ def test_saved_and_loaded_it_goes_on_to_the_same_bits(tmp_path, name):
         lr=0.1,
         **parameters,
     )
-    straight = toy(tmp_path / "straight", name, **arguments)
-    for number in range(1, 6):
-        straight.round(number)
-
-    broken = toy(tmp_path / "broken", name, **arguments)
-    for number in (1, 2, 3):
-        broken.round(number)
-        saved = save(broken.state())
-        broken.commit(number)
-    broken.round(4)  # lost: no checkpoint names it
-    resumed = toy(tmp_path / "broken", name, **arguments)
-    resumed.load_state(load(saved))
-    resumed.round(4)
-    resumed.round(5)
+    straight, resumed = straight_and_resumed(lambda at: toy(at, name, **arguments), tmp_path)
     assert bits(resumed.state()) == bits(straight.state())
     assert bits(resumed.export()) == bits(straight.export())
     for a, b in zip(resumed.personal_models(), straight.personal_models(), strict=True):

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 
 from bench.federation.participation import drawn_for, participation
 from bench.federation.sampling import sample_by_size, sample_size
 from bench.federation.weights import shares, shares_of_all
 from bench.federation.work import Work
 from bench.suites.scenario import FAMILIES, Scenario
-from tests.federation_toys import bits, toy, vector
+from tests.federation_toys import bits, straight_and_resumed, toy, vector
 from tests.team_of_threads import run_team
 
 FOUR_SIGMA = 4.0
@@ -350,17 +349,5 @@ def test_three_processes_make_the_bits_of_one(tmp_path, fields):
 @pytest.mark.parametrize("fields", CLIENTS_KEYS.values(), ids=CLIENTS_KEYS)
 def test_saved_and_loaded_it_goes_on_to_the_same_bits(tmp_path, fields):
     arguments = dict(fields=fields, option=2, server_lr=1.0, **MANY)
-    straight = toy(tmp_path / "straight", "scaffold", **arguments)
-    for number in range(1, 6):
-        straight.round(number)
-    broken = toy(tmp_path / "broken", "scaffold", **arguments)
-    for number in (1, 2, 3):
-        broken.round(number)
-    saved = save(broken.state())
-    broken.commit(3)
-    broken.round(4)
-    resumed = toy(tmp_path / "broken", "scaffold", **arguments)
-    resumed.load_state(load(saved))
-    for number in (4, 5):
-        resumed.round(number)
+    straight, resumed = straight_and_resumed(lambda at: toy(at, "scaffold", **arguments), tmp_path)
     assert bits(resumed.state()) == bits(straight.state())

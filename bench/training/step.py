@@ -1,7 +1,7 @@
 """One training step: forward, backward, hook, update, over one model and its flat vectors.
 
 The step takes its inputs as tensors, returns its loss as a tensor and never asks the device for a
-value, so it can be queued ahead on a GPU and is what a graph capture would wrap.
+value, so it can be queued ahead on a GPU, and captured (:mod:`bench.training.graphs`).
 """
 
 from __future__ import annotations

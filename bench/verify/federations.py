@@ -102,8 +102,7 @@ class Bench:
 
 def defaults(name: str) -> dict[str, Any]:
     """A strategy's parameters as the catalogue declares them."""
-    (variant,) = (v for v in STRATEGIES.variants if v.name == name)
-    return {p.name: p.default for p in variant.parameters}
+    return dict(STRATEGIES.read(name).parameters)
 
 
 def _network(*, group: bool) -> nn.Module:
