@@ -62,7 +62,7 @@ def test_json_and_csv_have_every_client(folder):
     rows = json.loads(bench(folder, "--json").stdout)["rows"]
     images = (folder / "tree/train.csv").read_text().count("\n") - 1
     assert len(rows) == 8
-    for name in ("iid", "dirichlet(alpha=0.3, balanced=False, min_size=5)"):
+    for name in ("iid", "dirichlet(alpha=0.3, balanced=false, min_size=5)"):
         mine = [row for row in rows if row["partition"] == name]
         assert sum(row["images"] for row in mine) == images
         assert sum(row["patients"] for row in mine) == 60

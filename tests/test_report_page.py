@@ -231,7 +231,7 @@ def test_nobodys_folders_are_in_the_page(runs: list[Run], tmp_path: Path) -> Non
         ({"Edema": "u-ones", "Fracture": "u-zeros"}, "Edema: u-ones, Fracture: u-zeros"),
         (["a", "b"], "a, b"),
         ([], "none"),
-        (False, "no"),
+        (False, "false"),
         (1e-4, "0.0001"),
     ],
 )

@@ -21,7 +21,7 @@ FORMATS = ("png", "svg")
 DPI = 200
 
 INK, FAINT, RULE, PAPER = "#1b1f24", "#59636e", "#d1d9e0", "#ffffff"
-"""The page's colours (templates/base.html); in a page, an inlined figure takes the page's own."""
+"""The page's colours (templates/page.html); in a page, an inlined figure takes the page's own."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 """Okabe and Ito's palette, told apart with any colour vision, and a grey."""
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))

@@ -69,7 +69,7 @@ def value_text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "true" if value else "false"
     if isinstance(value, Mapping):
         if "name" in value:
             inner = ", ".join(f"{k}={value_text(v)}" for k, v in value.items() if k != "name")

@@ -33,5 +33,10 @@ class Choice:
     def __str__(self) -> str:
         if not self.parameters:
             return self.name
-        inner = ", ".join(f"{k}={v}" for k, v in self.parameters)
+        inner = ", ".join(f"{k}={_written(v)}" for k, v in self.parameters)
         return f"{self.name}({inner})"
+
+
+def _written(value: Any) -> str:
+    """As in a suite, where a flag is ``true`` or ``false``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

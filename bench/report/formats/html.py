@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 
 def write(tables: Sequence[Table], *, title: str | None = None) -> str:
-    """The page; everything from a table is escaped. ``title`` None takes the first table's."""
+    """The page; everything from a table is escaped. ``title`` None takes the first table's.
+
+    That data is synthetic stands above all of it, and above each such table where others are not.
+    """
     heading = title or next((table.title for table in tables if table.title), "bench")
+    made = [table.synthetic for table in tables]
     return template("tables.html").render(
         heading=heading,
-        synthetic=SYNTHETIC if any(table.synthetic for table in tables) else None,
+        synthetic=SYNTHETIC if any(made) else None,
+        mixed=any(made) and not all(made),
         tables=[view(table) for table in tables],
     )
 
