@@ -102,6 +102,19 @@ def test_running_statistics_land_in_the_vector(flat):
     assert named["norm.num_batches_tracked"] == reference.norm.num_batches_tracked == 1
 
 
+def test_copies_bring_the_model_back_counters_and_all(flat):
+    flat.count_steps(4)
+    before = flat.named_tensors()
+    kept = flat.copies()
+    for vector in flat.vectors.values():
+        vector.fill_(9)
+    flat.restore({**kept, "optimizer/steps": torch.ones(1)})
+    after = flat.named_tensors()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert after["norm.num_batches_tracked"] == 4
+
+
 def test_the_first_tensor_that_is_not_finite_is_named(flat):
     assert flat.first_non_finite() is None
     flat.module.norm.running_var[1] = float("inf")

@@ -19,7 +19,7 @@ from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import OutOfRange
 from bench.federation.strategies import LocalTrainer, Strategy, Visit
-from bench.federation.strategies.strategy import Settings
+from bench.federation.strategies.strategy import OWN, Settings
 from bench.models.flat import FlatModel
 from bench.training.trainer import LocalResult
 
@@ -82,15 +82,7 @@ class ClientUpdate:
         self._buffers = buffers
         self._personal = personal
         self._compression = compression
-        self._initial = (
-            {
-                "parameters": flat.parameters_flat.clone(),
-                "buffers": flat.buffers_flat.clone(),
-                "counters": flat.counters_flat.clone(),
-            }
-            if personal.numel() or strategy.keeps_model
-            else {}
-        )
+        self._initial = flat.copies() if personal.numel() or strategy.keeps_model else {}
 
     def state_of(self, client: int, parameters: Tensor) -> State:
         """What the client keeps, or before its first round what it begins with, the global
@@ -104,7 +96,7 @@ class ClientUpdate:
         if self._personal.numel():
             state["personal"] = self._initial["parameters"][self._personal]
         if self._strategy.keeps_model:
-            state |= {f"personal/{name}": t.clone() for name, t in self._initial.items()}
+            state |= {OWN + name: t.clone() for name, t in self._initial.items()}
         self._buffers.begin_state(state)
         self._compression.begin_state(state, parameters)
         return state

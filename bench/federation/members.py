@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.federation.strategies.strategy import own_model
 from bench.federation.team import Team, spread, together
 from bench.models.flat import FlatModel
 
@@ -56,15 +57,13 @@ class Members:
         and statistics where it has some, the global ones elsewhere."""
         flat, home = self._flat, self._homes.of(client)
         together(self.team, lambda: self._load_own(client) if self.team.rank == home else None)
-        spread(self.team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
+        spread(self.team, home, [*flat.vectors.values()])
 
     def _load_own(self, client: int) -> None:
         self.load_global()
         state = self._client_update.state_of(client, self.parameters)
         if self.strategy.keeps_model:
-            self._flat.parameters_flat.copy_(state["personal/parameters"])
-            self._flat.buffers_flat.copy_(state["personal/buffers"])
-            self._flat.counters_flat.copy_(state["personal/counters"])
+            self._flat.restore(own_model(state))
             return
         if self._personal.numel():
             self._flat.parameters_flat.index_copy_(0, self._personal, state["personal"])

@@ -47,12 +47,7 @@ class Solo:
         self._trainer = trainer
         self._rows = rows
         self._store = store
-        flat = trainer.flat
-        self._initial = {
-            "parameters": flat.parameters_flat.clone(),
-            "buffers": flat.buffers_flat.clone(),
-            "counters": flat.counters_flat.clone(),
-        }
+        self._initial = trainer.flat.copies()
 
     def round(self, number: int) -> tuple[tuple[int, ...], list[LocalResult], float]:
         """Every learner trains on; returns who they are, what their work amounted to, and the
@@ -71,7 +66,7 @@ class Solo:
 
     def _train(self, learner: int, number: int) -> LocalResult:
         state = self._store.get(learner)
-        self._copy_in(self._initial if state is None else state)
+        self._trainer.flat.restore(self._initial if state is None else state)
         optimizer = None if state is None else _optimizer(state)
         result = self._trainer.train(
             self._rows[learner],
@@ -93,16 +88,10 @@ class Solo:
 
         def work() -> None:
             if self._team.rank == home:
-                self._copy_in(self._store.get(learner) or self._initial)
+                flat.restore(self._store.get(learner) or self._initial)
 
         together(self._team, work)
-        spread(self._team, home, (flat.parameters_flat, flat.buffers_flat, flat.counters_flat))
-
-    def _copy_in(self, state: State) -> None:
-        flat = self._trainer.flat
-        flat.parameters_flat.copy_(state["parameters"])
-        flat.buffers_flat.copy_(state["buffers"])
-        flat.counters_flat.copy_(state["counters"])
+        spread(self._team, home, [*flat.vectors.values()])
 
     def _fresh(self, result: LocalResult) -> State:
         """Memory of its own for a learner's first state."""
@@ -110,10 +99,8 @@ class Solo:
         return state | {OPTIMIZER + n: t.clone() for n, t in result.optimizer_state.items()}
 
     def _copy_out(self, result: LocalResult, state: State) -> None:
-        flat = self._trainer.flat
-        state["parameters"].copy_(flat.parameters_flat)
-        state["buffers"].copy_(flat.buffers_flat)
-        state["counters"].copy_(flat.counters_flat)
+        for name, tensor in self._trainer.flat.vectors.items():
+            state[name].copy_(tensor)
         for name, tensor in result.optimizer_state.items():
             state[OPTIMIZER + name].copy_(tensor)
 

@@ -13,6 +13,7 @@ not carry the counter and the trainer adds a client's steps to the vector at onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -77,12 +78,30 @@ class FlatModel:
                 slot.view(self.counters_flat).copy_(counter)
                 owner._buffers[leaf] = None
 
+    @property
+    def vectors(self) -> dict[str, Tensor]:
+        """All that tells this model from another of its network, live: ``parameters`` (P,),
+        ``buffers`` (Q,) and ``counters`` (R,)."""
+        return {
+            "parameters": self.parameters_flat,
+            "buffers": self.buffers_flat,
+            "counters": self.counters_flat,
+        }
+
+    def copies(self) -> dict[str, Tensor]:
+        """Copies of the :attr:`vectors`."""
+        return {name: vector.clone() for name, vector in self.vectors.items()}
+
+    def restore(self, vectors: Mapping[str, Tensor]) -> None:
+        """Becomes the model of those :attr:`vectors`, by copying; other names are passed over."""
+        for name, vector in self.vectors.items():
+            vector.copy_(vectors[name])
+
     def named_tensors(self) -> dict[str, Tensor]:
         """The network's state dict as contiguous copies, counters included, for safetensors."""
-        vectors = (self.parameters_flat, self.buffers_flat, self.counters_flat)
         tensors = {
             slot.name: slot.view(vector).detach().clone(memory_format=torch.contiguous_format)
-            for slots, vector in zip(self.layout.groups, vectors, strict=True)
+            for slots, vector in zip(self.layout.groups, self.vectors.values(), strict=True)
             for slot in slots
         }
         for name, tensor in self.module.state_dict().items():

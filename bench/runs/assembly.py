@@ -62,7 +62,7 @@ class Assembly:
         unknown = material.unknown(scenario)
         self._task = task_for(scenario, unknown=unknown is not None)
         flat = FlatModel(_network(scenario, self._task.outputs), hardware.device)
-        self._initial = (flat.parameters_flat.clone(), flat.buffers_flat.clone())
+        self._initial = flat.copies()
         self.trainer = Trainer(
             scenario,
             flat,
@@ -96,10 +96,7 @@ class Assembly:
             return
         self.trainer.set_targets(self._relabelled())
         # The first training's client files stay until the next checkpoint no longer names them.
-        flat = self.trainer.flat
-        flat.parameters_flat.copy_(self._initial[0])
-        flat.buffers_flat.copy_(self._initial[1])
-        flat.counters_flat.zero_()
+        self.trainer.flat.restore(self._initial)
         self._phase = 2
         self.federation = self._federation()
 
@@ -176,8 +173,9 @@ class Assembly:
         """Replaces the weights file in one step and returns its SHA-256."""
         from safetensors.torch import save_file
 
+        tensors = self.federation.export()  # first: the team's others take part in it
         with replacing(path) as temporary:
-            save_file(self.federation.export(), temporary)
+            save_file(tensors, temporary)
             return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 

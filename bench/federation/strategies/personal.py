@@ -8,11 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import SuiteError
 from bench.federation.strategies.contrast import last_layer
-from bench.federation.strategies.strategy import Strategy, Visit
+from bench.federation.strategies.strategy import Strategy, Visit, own_model
 from bench.training.step import Hook
-
-PARAMETERS, BUFFERS, COUNTERS = "personal/parameters", "personal/buffers", "personal/counters"
-"""The names under which a client keeps a model of its own."""
 
 
 def normalisation(module: nn.Module) -> tuple[str, ...]:
@@ -78,17 +75,15 @@ def classifier_then_body(visit: Visit) -> None:
 def train_own_model(visit: Visit) -> None:
     """Ditto: the client's own model v takes local steps on F(v) + λ/2·‖v - w₀‖²."""
     strength, start, flat = visit.settings["lambda"], visit.start, visit.trainer.flat
-    model = (flat.parameters_flat, flat.buffers_flat, flat.counters_flat)
-    own = [visit.state[name] for name in (PARAMETERS, BUFFERS, COUNTERS)]
-    for tensor, kept in zip(model, own, strict=True):
-        tensor.copy_(kept)
+    own = own_model(visit.state)
+    flat.restore(own)
 
     def hook(parameters: Tensor, gradients: Tensor) -> None:
         gradients.add_(parameters, alpha=strength).sub_(start, alpha=strength)
 
     visit.train(hook, purpose="ditto")
-    for tensor, kept in zip(model, own, strict=True):
-        kept.copy_(tensor)
+    for name, vector in flat.vectors.items():
+        own[name].copy_(vector)
 
 
 ROWS = {

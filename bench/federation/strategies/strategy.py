@@ -35,6 +35,8 @@ from bench.training.trainer import LocalResult
 
 Settings = Mapping[str, Any]
 """A strategy's parameters by the names the catalogue gives them, defaults filled in."""
+OWN = "personal/"
+"""Stands before the names of the vectors of a model that a client keeps for itself."""
 
 
 class LocalTrainer(Protocol):
@@ -247,6 +249,11 @@ def no_state(like: Tensor, settings: Settings) -> State:
     return {}
 
 
+def own_model(state: State) -> State:
+    """The live vectors of the model that a client keeps for itself, as ``FlatModel.vectors``."""
+    return {n.removeprefix(OWN): t for n, t in state.items() if n.startswith(OWN)}
+
+
 def all_shared(module: nn.Module) -> tuple[str, ...]:
     """No parameter stays with the clients."""
     return ()
@@ -281,7 +288,7 @@ class Strategy:
     keeps_buffers: bool = False
     """Whether running statistics stay with the client whatever ``buffers`` says."""
     keeps_model: bool = False
-    """Whether each client keeps a model of its own under ``personal/parameters`` in its state."""
+    """Whether each client keeps a model of its own in its state, see :func:`own_model`."""
     private: bool = False
     """Whether nothing may be sent that is not clipped and noised: no running statistics."""
     epsilon: Callable[[Scenario, int], float | None] = lambda scenario, rounds: None
