@@ -27,9 +27,10 @@ class Draw:
     """(n, 2) int64: pixels down and to the right; what comes in is black."""
 
 
-def draw(kind: str, images: int, side: int, generator: np.random.Generator) -> Draw | None:
-    """What each of ``images`` images gets; None for ``none``."""
-    if kind == "none":
+def draw(kind: str, images: int, side: int, generator: np.random.Generator | None) -> Draw | None:
+    """What each of ``images`` images gets; None for ``none``, which needs no generator."""
+    if generator is None:
+        assert kind == "none", f"{kind} is drawn at random"
         return None
     assert kind in KINDS, f"unknown augmentation {kind}"
     flip = shift = None

@@ -13,6 +13,7 @@ import torch
 
 from bench.environment import check_device_name
 from bench.errors import UsageError
+from bench.models.mcmahan import NETWORKS
 
 BF16_CAPABILITY = (8, 0)
 """The first CUDA compute capability with bf16 matrix units (Ampere)."""
@@ -20,7 +21,7 @@ BF16_CPU_FEATURES = ("amx_bf16", "avx512_bf16")
 """Instructions that multiply bf16 natively; without them oneDNN emulates it, slower than fp32."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """The names of glibc's settings in ``malloc.h``."""
-SMALL_NETWORKS = ("2nn", "mcmahan-cnn")
+SMALL_NETWORKS = tuple(NETWORKS)
 """Networks whose layers are so small that conversions to bf16 cost more than they save."""
 
 

@@ -145,18 +145,14 @@ class Trainer:
         if self._draws:
             self._seed_layers(seed_address)
         order = _generator("batches", seed_address)
-        shuffle = None if self._augment == "none" else _generator("augment", seed_address)
+        changes = None if self._augment == "none" else _generator("augment", seed_address)
         bounds = batch_bounds(len(rows), batch_size)
         total = torch.zeros((), device=self.flat.device)
         examples = made = 0
         try:
             for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
                 epoch = torch.from_numpy(order.permutation(rows))
-                given = (
-                    augment.draw(self._augment, len(rows), self.images.side, shuffle)
-                    if shuffle
-                    else None
-                )
+                given = augment.draw(self._augment, len(rows), self.images.side, changes)
                 self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
                 examples += bounds[batches_of_pass - 1][1]
                 made += batches_of_pass
