@@ -72,6 +72,9 @@ def test_everything_is_to_do_at_first_and_nothing_is_written(place: Place) -> No
     # 32 training images, one epoch a round, two rounds.
     assert [row["training_images"] for row in rows] == [64] * 4
     assert [row["seconds"] for row in rows] == [None] * 4
+    text = place.plan().out
+    assert "of which there is none" in text
+    assert "Estimated time" not in text
     assert sorted(place.folder.rglob("*")) == before
 
 

@@ -21,8 +21,13 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.report.table import Table
+    from bench.report.table import Column, Table
     from bench.runs.plan import Item
+
+NO_ESTIMATE = (
+    "how long it takes is estimated from runs of the same network and image size on this machine, "
+    "of which there is none"
+)
 
 
 @app.command()
@@ -61,7 +66,6 @@ def plan(
 def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:
     """One row a scenario: the values that vary, its state and its cost."""
     from bench.report.table import Column, Table
-    from bench.report.units import duration
     from bench.report.values import column_settings
     from bench.runs.plan import total_rounds
 
@@ -98,11 +102,22 @@ def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Tab
             align="right",
             missing="unknown",
         ),
-        Column(
-            key="seconds", title="Estimated time", write=duration, align="right", missing="unknown"
-        ),
+        *_time_columns(rows),
     )
+    if all(row["seconds"] is None for row in rows):
+        notes = (*notes, NO_ESTIMATE)
     return Table(title=f"Suite {suite}", columns=columns, rows=tuple(rows), notes=notes)
+
+
+def _time_columns(rows: list[dict[str, Any]]) -> list[Column]:
+    """The estimates, where there is one."""
+    from bench.report.table import Column
+    from bench.report.units import duration
+
+    if all(row["seconds"] is None for row in rows):
+        return []
+    title = "Estimated time"
+    return [Column(key="seconds", title=title, write=duration, align="right", missing="unknown")]
 
 
 def origin_table(item: Item) -> Table:

@@ -85,12 +85,14 @@ def _needed(table: Table, cells: Sequence[Sequence[str]], band: Sequence[int]) -
 
 
 def _least(table: Table, cells: Sequence[Sequence[str]], column: int) -> int:
-    """The narrowest a column may be."""
-    texts = [table.columns[column].title, *(row[column] for row in cells)]
-    if _is_whole(table, cells, column):
-        return max(cell_len(line) for text in texts for line in text.split("\n"))
-    words = (cell_len(word) for text in texts for word in text.split())
-    return min(max(words, default=1), WIDEST_WORD)
+    """The narrowest a column may be; its heading may always be broken between words."""
+    title, texts = table.columns[column].title, [row[column] for row in cells]
+    whole = _is_whole(table, cells, column)
+    words = (word for text in [title, *(texts if not whole else ())] for word in text.split())
+    least = min(max(map(cell_len, words), default=1), WIDEST_WORD)
+    if not whole:
+        return least
+    return max([least, *(cell_len(line) for text in texts for line in text.split("\n"))])
 
 
 def _is_whole(table: Table, cells: Sequence[Sequence[str]], column: int) -> bool:
