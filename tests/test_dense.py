@@ -57,14 +57,16 @@ def both(
     )
 
 
+NETWORKS_AND_BATCHES = {
+    "hidden": st.lists(st.integers(1, 40), max_size=3),
+    "outputs": st.integers(2, 10),
+    "size": st.integers(1, 17),
+    "seed": st.integers(0, 2**20),
+}
+
+
 @settings(deadline=None, max_examples=30)
-@given(
-    hidden=st.lists(st.integers(1, 40), max_size=3),
-    outputs=st.integers(2, 10),
-    size=st.integers(1, 17),
-    seed=st.integers(0, 2**20),
-    choice=st.sampled_from([SGD, MOMENTUM, ADAM]),
-)
+@given(**NETWORKS_AND_BATCHES, choice=st.sampled_from([SGD, MOMENTUM, ADAM]))
 def test_trains_as_autograd_does(hidden, outputs, size, seed, choice):
     network = layers(*hidden, outputs, seed=seed)
     mine, dense, theirs, autograd = both(network, DigitTask(), choice)
@@ -77,12 +79,7 @@ def test_trains_as_autograd_does(hidden, outputs, size, seed, choice):
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    hidden=st.lists(st.integers(1, 40), max_size=3),
-    outputs=st.integers(2, 10),
-    size=st.integers(1, 17),
-    seed=st.integers(0, 2**20),
-)
+@given(**NETWORKS_AND_BATCHES)
 def test_the_gradient_is_autograds_in_double_precision(hidden, outputs, size, seed):
     network = layers(*hidden, outputs, seed=seed)
     images, targets = batch(size, outputs, seed)
