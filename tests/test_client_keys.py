@@ -18,7 +18,7 @@ from bench.suites.scenario import FAMILIES, Scenario
 from bench.suites.suite import load_suite
 from tests.in_process import call
 from tests.runs_on_disk import SCENARIO, some_rounds, some_scores, write_run
-from tests.tiny_tree import environment, write_suite, write_tree
+from tests.tiny_tree import NO_FIGURES, bench, write_suite, write_tree
 
 MALFORMED = [
     ("sampling: by-size", "2:22", ["uniform, size or poisson"]),
@@ -184,15 +184,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """By name, every run of the rows above; and what the command printed."""
     folder = tmp_path_factory.mktemp("clients")
     tree, suite = write_tree(folder / "tree"), write_suite(folder / "s.yaml", ROWS, rounds=3)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(folder / "cache").items():
-            patch.setenv(name, value)
-        from tests.tiny_tree import bench
-
-        arguments = ("run", suite, "--data", tree, "--results", folder / "results")
-        done = bench(*arguments, "--against", "none", cache=folder / "cache")
-        assert done.returncode == 0, done.stderr
-        again = bench(*arguments, "--json", cache=folder / "cache")
+    arguments = ("run", suite, "--data", tree, "--results", folder / "results")
+    cache = folder / "cache"
+    done = bench(*arguments, "--against", "none", cache=cache, before=NO_FIGURES)
+    assert done.returncode == 0, done.stderr
+    again = bench(*arguments, "--json", cache=cache)
     runs = [load_run(file.parent) for file in (folder / "results").glob("tiny/*/run.json")]
     return {
         "runs": {run.name: run for run in runs},

@@ -18,11 +18,9 @@ from tests.crashing import digests, unfinished
 from tests.digits_on_disk import SUITE as DIGITS
 from tests.digits_on_disk import write_digits
 from tests.in_process import call
-from tests.tiny_tree import CHECKOUT, command, environment, write_suite, write_tree
+from tests.tiny_tree import CHECKOUT, NO_FIGURES, command, environment, write_suite, write_tree
 
-PLAIN = "import bench.report.roc; bench.report.roc.draw_run = lambda *_, **__: []"
-"""Figures take longer than these runs, and are the leader's alone."""
-EVERY_ROUND = f"{PLAIN}\nimport bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
+EVERY_ROUND = f"{NO_FIGURES}\nimport bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
 HEARING = f"""{EVERY_ROUND}
 import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"""
 """In the background of a shell SIGINT is ignored from birth: the run must hear it here."""
@@ -76,7 +74,7 @@ def run_bench(
     folder: Path, arguments: list[str | Path], **extra: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(arguments, PLAIN),
+        command(arguments, NO_FIGURES),
         env=environment(folder / "cache", extra),
         cwd=folder,
         capture_output=True,

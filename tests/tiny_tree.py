@@ -35,6 +35,10 @@ defaults:
 """A grid or include is added by the test."""
 
 
+NO_FIGURES = "import bench.report.roc; bench.report.roc.draw_run = lambda *_, **__: []"
+"""For ``before``: ROC curves take longer to draw than these models to train."""
+
+
 def write_tree(root: Path, *, test: bool = False, seed: int = 0) -> Path:
     """Writes 24 training and 8 validation patients, a study each, some of two views.
 
@@ -120,11 +124,15 @@ def command(arguments: Sequence[str | Path], before: str = "pass") -> list[str]:
 
 
 def bench(
-    *arguments: str | Path, cache: Path, cwd: Path | None = None, **extra: str
+    *arguments: str | Path,
+    cache: Path,
+    cwd: Path | None = None,
+    before: str = "pass",
+    **extra: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs ``bench`` in a process of its own and waits for it."""
+    """Runs ``bench`` in a process of its own, after the statement ``before``, and waits for it."""
     return subprocess.run(
-        command(arguments),
+        command(arguments, before),
         env=environment(cache, extra),
         cwd=cwd or cache.parent,
         capture_output=True,
