@@ -7,6 +7,7 @@ and 6. Weighted by ¾ and ¼: 2 and 3. A network starts with 0 and 1.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from bench.federation.engine import Federation
 from bench.models.flat import FlatModel
 from bench.suites.scenario import Choice, Scenario
 from bench.training.trainer import LocalResult
+from bench.verify.federations import defaults
 
 FOUND = {0: (1.0, 2.0, 7), 1: (5.0, 6.0, 4)}
 """Mean, variance and batches of each client, by its first row."""
@@ -56,9 +58,9 @@ class Recorder:
         self._leave(rows, 10.0)
 
 
-def federation(folder: Path, buffers: str) -> Federation:
+def federation(folder: Path, buffers: str, **fields: Any) -> Federation:
     scenario = Scenario(
-        clients=2, buffers=buffers, optimizer=Choice("sgd", (("lr", 0.1),)), batch_size=4
+        clients=2, buffers=buffers, optimizer=Choice("sgd", (("lr", 0.1),)), batch_size=4, **fields
     )
     rows = [np.array([0, 1, 2]), np.array([3])]
     return Federation(scenario, Recorder(), rows, ClientStore(folder))
@@ -93,6 +95,20 @@ def test_local(tmp_path):
         flat = made.trainer.flat
         found.append([*flat.buffers_flat.tolist(), *flat.counters_flat.tolist()])
     assert found == [[1, 2, 14], [5, 6, 8]]
+
+
+def test_local_statistics_under_privacy_are_in_no_mean(tmp_path):
+    """What is published beside an ε must not hold what clients kept to themselves."""
+    strategy = Choice("dpfedavg", tuple(sorted(defaults("dpfedavg").items())))
+    made = federation(tmp_path, "local", strategy=strategy)
+    made.round(1)
+    assert statistics(made) == [0.0, 1.0, 0]
+    assert made.export()["norm.running_mean"].tolist() == [0.0]
+    found = []
+    for _, load_model in made.personal_models():
+        load_model()
+        found.append(made.trainer.flat.buffers_flat.tolist())
+    assert found == [[1, 2], [5, 6]], "each still goes on with its own"
 
 
 def test_local_statistics_wait_for_their_client(tmp_path):

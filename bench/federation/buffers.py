@@ -4,7 +4,8 @@
 ``average``     clients are sent them and send theirs; the server takes the mean by the clients'
                 shares of the round (``weights``), and of the batch counters the largest
 ``local``       each client keeps its own (Li et al. 2021, FedBN); no statistics are sent. The
-                global model has the weighted mean over the last round's clients, to be scored by
+                global model has the weighted mean over the last round's clients, to be scored by,
+                or under differential privacy the initial ones
 ``frozen``      they are never updated: training normalises by the initial ones, and none are sent
 ``recalibrate`` after the server's step the round's clients pass their images through the new model
                 without gradients, and the mean of what they find, by their shares, is sent round
@@ -41,10 +42,15 @@ class Buffers:
     """The global statistics (Q,) fp32 and counters (R,) int64 under one of the choices.
 
     ``keep`` makes the choice ``local``, unless they are frozen: for strategies that define it so.
+    Under ``private`` what clients keep stays with them: no mean of it is taken, and the global
+    model has the initial statistics.
     """
 
-    def __init__(self, choice: str, flat: FlatModel, *, keep: bool = False) -> None:
+    def __init__(
+        self, choice: str, flat: FlatModel, *, keep: bool = False, private: bool = False
+    ) -> None:
         self._flat = flat
+        self._private = private
         self._choice = "local" if keep and choice != "frozen" else choice
         self._global = flat.buffers_flat.clone()
         self._counters = flat.counters_flat.clone()
@@ -60,7 +66,8 @@ class Buffers:
     @property
     def _averaged(self) -> bool:
         """Whether a round's mean is taken of what training left."""
-        return self._global.numel() > 0 and self._choice in ("average", "local")
+        taken = ("average",) if self._private else ("average", "local")
+        return self._global.numel() > 0 and self._choice in taken
 
     @property
     def shared(self) -> int:

@@ -79,7 +79,12 @@ class Federation(Members):
         self.parameters = flat.parameters_flat.clone()
         """(P,) fp32, the global model's."""
         self._personal = self._personal_places()
-        self._buffers = Buffers(scenario.buffers, flat, keep=self.strategy.keeps_buffers)
+        self._buffers = Buffers(
+            scenario.buffers,
+            flat,
+            keep=self.strategy.keeps_buffers,
+            private=self.strategy.private,
+        )
         if self.strategy.private and self._buffers.shared:
             raise _statistics_in_the_clear(scenario)
         self._client_update = ClientUpdate(
