@@ -72,11 +72,11 @@ def test_json_and_csv_have_every_client(folder):
 
 
 def test_overrides_select_and_one_picture(folder):
-    run = bench(folder, "-s", "clients=6", "-k", "iid", "--plot", "map.svg", "--json")
+    run = bench(folder, "-s", "clients=6", "-k", "iid", "--plot", "maps/map.svg", "--json")
     assert run.returncode == 0, run.stderr
     assert [row["client"] for row in json.loads(run.stdout)["rows"]] == list("012345")
-    assert "iid" in (folder / "map.svg").read_text(encoding="utf-8")
-    assert run.stderr == "drew map.svg\n"
+    assert "iid" in (folder / "maps/map.svg").read_text(encoding="utf-8")
+    assert run.stderr == "drew maps/map.svg\n"
 
 
 def test_several_pictures_are_numbered(folder):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.app import app
+from bench.cli.options import SplitName
 
 if TYPE_CHECKING:
     from bench.results.run import Run
@@ -17,20 +18,15 @@ if TYPE_CHECKING:
 plot = typer.Typer(help="Draw ROC and training curves of runs.", no_args_is_help=True)
 app.add_typer(plot, name="plot")
 
-RunsArgument = Annotated[list[Path], typer.Argument(help="Runs, or folders of runs.")]
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN", help="Runs, or folders of runs.")
+]
 FolderOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="The folder to write to.", file_okay=False)
 ]
 FormatsOption = Annotated[
     str, typer.Option("--format", "-f", metavar="NAMES", help="png, svg or both, by commas.")
 ]
-
-
-class SplitName(StrEnum):
-    """The splits that runs are scored on."""
-
-    valid = "valid"
-    test = "test"
 
 
 class CurvesBy(StrEnum):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.atomic import replacing
 from bench.errors import UsageError
 from bench.federation.partitions import PartitionReport
 
@@ -43,8 +44,9 @@ def draw_partition(
 
     A cell's colour is the client's prevalence over the pool's on a logarithmic scale, so a rare
     condition's skew is as visible as a common one's; its text is the prevalence in percent. Where
-    labels are uncertain a second map shows the uncertain share in the same way. Raises UsageError
-    for another ending.
+    labels are uncertain a second map shows the uncertain share in the same way. The folder is made
+    where there is none. Raises UsageError for another ending, and OSError where the file cannot be
+    written.
     """
     check_ending(path)
     import matplotlib
@@ -53,8 +55,10 @@ def draw_partition(
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 8}
     with matplotlib.rc_context(style):
         figure = _figure(report, title, synthetic)
-        stamp = {"Date": None} if path.suffix.lower() == ".svg" else None
-        figure.savefig(path, dpi=200, metadata=stamp, facecolor=PAPER)
+        form = path.suffix.lower().removeprefix(".")
+        stamp = {"Date": None} if form == "svg" else None
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=form, dpi=200, metadata=stamp, facecolor=PAPER)
 
 
 def _figure(report: PartitionReport, title: str, synthetic: bool) -> Figure:
