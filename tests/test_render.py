@@ -215,6 +215,12 @@ def test_html_has_the_cells_escaped_and_nothing_from_outside() -> None:
     assert text.count('scope="row"') == 3
 
 
+def test_html_says_synthetic_once_where_every_table_is_and_by_table_where_not() -> None:
+    made = table(synthetic=True)
+    assert render_many([made, made], "html").count('class="synthetic"') == 1
+    assert render_many([made, table()], "html").count('class="synthetic"') == 2
+
+
 def test_html_of_a_hostile_title_has_no_new_tags() -> None:
     page = Page(render(table(title="<script>alert(1)</script>", notes=("<img src=x>",)), "html"))
     assert page.open == []
