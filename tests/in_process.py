@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +27,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
     capsys.readouterr()
     code = 0
     try:
-        with _torch_as_it_was():
-            main()
+        main()
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     finally:
@@ -42,16 +39,3 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw no ROC curves, which takes longer than to train the models of these tests."""
     monkeypatch.setattr("bench.report.roc.draw_run", lambda *_, **__: [])
-
-
-@contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """A command may set threads and flushing for its process; other tests share this one."""
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)

@@ -34,15 +34,6 @@ CPU = torch.device("cpu")
 HISTORIES = Path(__file__).parent.parent / FOLDER
 
 
-@pytest.fixture(autouse=True)
-def _process():
-    """Puts back what preparing a device sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture
 def small_ceilings(monkeypatch):
     monkeypatch.setattr(ceilings_module, "ARRAY_BYTES", {"cpu": 2**20})
