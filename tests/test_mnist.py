@@ -108,7 +108,7 @@ LABELS, IMAGES = "train-labels-idx1-ubyte", "train-images-idx3-ubyte"
         (IMAGES, b"<html>not found</html>", "no idx file of the right kind"),
         (IMAGES, idx((5, 32, 32)), "other dimensions than MNIST"),
         (IMAGES, idx((4, 28, 28)), "5 labels for 4 images"),
-        (IMAGES, gzip.compress(idx((5, 28, 28)))[:-20], "cannot be read"),
+        (IMAGES, gzip.compress(idx((5, 28, 28)), mtime=0)[:-20], "cannot be read"),
         (IMAGES, b"\x1f\x8bnot gzip at all", "cannot be read"),
         (LABELS, idx((5,))[:8] + bytes([1, 2, 10, 3, 4]), "label number 3 is no digit"),
         (LABELS, idx((0,)), "other dimensions than MNIST"),
