@@ -42,10 +42,12 @@ def test_rounds_to_target(capsys: pytest.CaptureFixture[str]) -> None:
     }
     shown = rows("model")
     assert len(shown) == len(cells)
-    for *cell, lr, ours, theirs, ratio in shown:
+    for *cell, lr, ours, seeds, theirs, ratio in shown:
         row = cells[tuple(cell)]
         assert lr == f"{row['lr']:g}"
-        assert ours == f"{row['ours']:.0f}"
+        spread = f" ± {row['ours_sd']:.0f}" if row["seeds"] > 1 else ""
+        assert ours == f"{row['ours']:.0f}{spread}"
+        assert seeds == str(row["seeds"])
         assert theirs == f"{row['theirs']:.0f}"
         assert ratio == f"{row['ratio']:.2f}"
 
