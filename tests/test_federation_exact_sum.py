@@ -53,15 +53,51 @@ def test_large_terms_take_another_path_to_the_same_grid():
     assert total([small, large])[0].item() == expected * grid
 
 
-def test_both_ways_of_reading_the_sum_agree():
-    """Up to a reach of 32 the bits are turned back; beyond it they are converted."""
-    values = torch.linspace(-4, 4, CHUNK["cpu"] + 3)
-    quick, slow = (ExactSum(len(values), "cpu") for _ in range(2))
-    for running in (quick, slow):
-        for weight in (0.3, 0.1, 0.6):
-            running.add(values, weight)
-    slow._reach = 33.0
-    assert torch.equal(quick.total(), slow.total())
+@pytest.mark.parametrize("terms", [1, 2, 3])
+def test_whole_numbers_hold_the_same_sum(terms):
+    """What a team adds up are the multiples of the grid; asked for after any term, they go on."""
+    values = torch.linspace(-4, 4, CHUNK["cpu"] * torch.get_num_threads() + 3)
+    narrow = ExactSum(len(values), "cpu")
+    for weight in (0.3, 0.1, 0.6):
+        narrow.add(values, weight)
+    wide = ExactSum(len(values), "cpu")
+    for number, weight in enumerate((0.3, 0.1, 0.6), start=1):
+        wide.add(values, weight)
+        if number == terms:
+            assert wide.integers.dtype == torch.int64
+    assert torch.equal(narrow.total(), wide.total())
+
+
+def test_parts_of_several_processes_make_the_whole():
+    """One process of three had no client."""
+    values = [torch.tensor([0.1, -3.7, 50.3]), torch.tensor([1e-9, 20.0, -49.0])]
+    whole, *parts = (ExactSum(3, "cpu") for _ in range(4))
+    for vector, part in zip(values, parts, strict=False):
+        whole.add(vector, 0.7)
+        part.add(vector, 0.7)
+    added = sum(part.integers.clone() for part in parts)
+    told = [part.part() for part in parts]
+    parts[0].integers.copy_(added)
+    parts[0].merge([{k: v.copy() if k == "weights" else v for k, v in t.items()} for t in told])
+    assert torch.equal(parts[0].total(), whole.total())
+    assert parts[0].weight == whole.weight == 1.4
+
+
+def test_a_sum_that_was_read_has_ended():
+    running = ExactSum(1, "cpu")
+    running.add(torch.ones(1), 0.5)
+    assert running.total() is running.total()
+    with pytest.raises(AssertionError, match="started"):
+        running.add(torch.ones(1), 0.5)
+
+
+def test_without_terms_the_sum_is_zero():
+    running = ExactSum(2, "cpu")
+    running.add(torch.ones(2), 1.0)
+    running.start(1.0)
+    assert running.total().tolist() == [0.0, 0.0]
+    running.start(1.0)
+    assert running.integers.tolist() == [0, 0]
 
 
 def test_one_term_with_weight_one_comes_back_as_it_was():
@@ -72,7 +108,7 @@ def test_one_term_with_weight_one_comes_back_as_it_was():
 
 
 def test_vectors_longer_than_a_chunk_are_summed_throughout():
-    size = CHUNK["cpu"] + 3
+    size = CHUNK["cpu"] * torch.get_num_threads() + 3
     running = ExactSum(size, "cpu")
     ramp = torch.arange(size, dtype=torch.float32) / 2**18
     running.add(ramp, 0.25)

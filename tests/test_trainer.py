@@ -369,6 +369,43 @@ def test_digits_train():
     assert (scores.argmax(1) == digits).all()
 
 
+def linear() -> nn.Module:
+    """(b, 1, 8, 8) → (b, 2): 130 parameters, and so 130 products an image."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 2))
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("build", "batch_size", "threads"),
+    [(linear, 5, 1), (linear, 6, 2), (linear, None, 2), (network, 5, 2)],
+)
+def test_few_products_of_linear_layers_take_one_thread(
+    monkeypatch, two_threads, build, batch_size, threads
+):
+    monkeypatch.setattr("bench.training.trainer.ONE_THREAD_PRODUCTS", 5 * 130)
+    seen = set()
+    trainer = make(build())
+    run(trainer, batch_size=batch_size, hook=lambda *_: seen.add(torch.get_num_threads()))
+    assert (seen, torch.get_num_threads()) == ({threads}, 2)
+
+
+def test_the_threads_come_back_after_a_failure(two_threads):
+    def fail(*_):
+        raise RuntimeError("no")
+
+    trainer = make(linear())
+    with pytest.raises(RuntimeError, match="no"):
+        run(trainer, hook=fail)
+    assert torch.get_num_threads() == 2
+
+
 def test_steps_go_on_through_successive_passes():
     """23 images by 5 are 5 batches, the last of 3: 7 steps are one pass and two batches of 5."""
     both, first = make(), make()

@@ -88,6 +88,8 @@ class Buffers:
 
     def load(self, state: State) -> None:
         """Into the model: the statistics a client starts a round with."""
+        if self._global.numel() == 0:
+            return
         self._flat.buffers_flat.copy_(state.get(BUFFERS, self._global))
         self._flat.counters_flat.copy_(state.get(COUNTERS, self._counters))
 

@@ -12,9 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 HEADROOM_BITS = 6
@@ -25,8 +23,9 @@ EXPONENT_BIAS = 1023
 """Of a float64."""
 LARGEST_BITS = 62
 """The terms' largest values add up to 2⁶² steps of the grid at most: the sum fits an int64."""
-CHUNK = {"cpu": 2**15, "cuda": 2**62}
-"""Elements treated at once. On a CPU the scratch (256 KiB) then stays in the core's own cache."""
+CHUNK = {"cpu": 100_000, "cuda": 2**62}
+"""Elements treated at once by each thread. On a CPU the scratch, 800 kB, then stays in the core's
+own cache."""
 
 
 class OutOfRange(Exception):
@@ -38,28 +37,23 @@ class ExactSum:
 
     A term w·x is rounded to a multiple of u = 2^(k-52), where 2^(k-1) is 64 times the expected
     magnitude: for values of order one u is 2.8e-14, finer than the fp32 result can tell. The
-    rounding is done by adding 1.5·2^k in float64, whose last bit is then worth u: the bits of the
-    sum, read as an int64, are the rounded whole number plus a constant, which is subtracted for all
-    terms at the end. Larger terms, up to 2^(k+10), are converted the slow way to the same number.
+    rounding is done by an addition in float64: next to 1.5·2^k, u is worth one unit in the last
+    place. Multiples of u up to 2^(k-1) add up without error in float64, the 1.5·2^k of one term
+    taken away with the next, which is rounded next to its negative. Should all terms together reach
+    further, the multiples of u go on as an int64, up to 2^(k+10).
     """
 
     def __init__(self, size: int, device: torch.device | str) -> None:
         device = torch.device(device)
-        self._sum = torch.zeros(size, dtype=torch.int64, device=device)
-        self._total = torch.zeros(size, dtype=torch.float64, device=device)
-        chunk = max(1, min(size, CHUNK[device.type]))
-        self._scratch = torch.empty(chunk, dtype=torch.float64, device=device)
-        self._parts = [slice(i, min(i + chunk, size)) for i in range(0, size, chunk)]
-        self._pieces = [self._piece(part) for part in self._parts]
-        self._on_host = device.type == "cpu"
-        self._arrays = [tuple(t.numpy() for t in p) for p in self._pieces] if self._on_host else []
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        chunk = max(1, min(size, CHUNK[device.type] * threads))
+        self._sum = torch.empty(size, dtype=torch.float64, device=device)
+        self._offset = torch.zeros((), dtype=torch.float64, device=device)
+        scratch = torch.empty(chunk, dtype=torch.float64, device=device)
+        parts = [slice(i, min(i + chunk, size)) for i in range(0, size, chunk)]
+        self._pieces = [(p, scratch[: p.stop - p.start], self._sum[p]) for p in parts]
         self._weights: list[float] = []
         self.start(1.0)
-
-    def _piece(self, part: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Views of a part of the sum, of the scratch, of the scratch's bits, and of the total."""
-        scratch = self._scratch[: part.stop - part.start]
-        return self._sum[part], scratch, scratch.view(torch.int64), self._total[part]
 
     def start(self, magnitude: float) -> None:
         """Begins a new sum of terms expected to be about ``magnitude`` (1 is assumed at least).
@@ -71,15 +65,18 @@ class ExactSum:
         self._magic = 1.5 * math.ldexp(1.0, exponent)
         self._magic_bits = int(1.5 * 2**SIGNIFICAND_BITS) - 2**SIGNIFICAND_BITS
         self._magic_bits += (exponent + EXPONENT_BIAS) << SIGNIFICAND_BITS
-        self._offset = torch.tensor(self._magic, dtype=torch.float64)
         self._fast = math.ldexp(1.0, exponent - 1)
         self._largest = math.ldexp(self._unit, LARGEST_BITS)
-        # what the bits of the sum mean depends on both, so a sum put together from the parts of
-        # several processes needs theirs added up too
-        self._magic_terms = 0
         self._reach = 0.0
         self._weights.clear()
-        self._sum.zero_()
+        self._empty = True
+        """Whether there was no term yet; what the sum's memory holds is then of no account."""
+        self._raised = False
+        """Whether the sum has 1.5·2^k in it."""
+        self._wide = False
+        """Whether the sum's memory holds the int64 multiples of u."""
+        self._read = False
+        """Whether the sum has ended."""
 
     @property
     def weight(self) -> float:
@@ -91,6 +88,7 @@ class ExactSum:
 
         Raises OutOfRange where a term is NaN, infinite or beyond the grid.
         """
+        assert not self._read, "the sum has been read; a new one has to be started"
         self._weights.append(weight)
         if vector.numel() == 0:
             return
@@ -100,85 +98,78 @@ class ExactSum:
         self._reach += largest
         if not self._reach <= self._largest:
             raise OutOfRange(f"{largest:g}")
-        if largest <= self._fast:
-            self._add_fast(vector, weight)
+        if self._reach <= self._fast and not self._wide:
+            self._add_narrow(vector, weight)
         else:
-            self._add_slowly(vector, weight)
+            self._add_wide(vector, weight, rounded=largest <= self._fast)
 
-    def _add_fast(self, vector: Tensor, weight: float) -> None:
-        """The rounding is an addition in float64; what is added up are its bits.
+    def _add_narrow(self, vector: Tensor, weight: float) -> None:
+        self._offset.fill_(-self._magic if self._raised else self._magic)
+        for part, scratch, total in self._pieces:
+            scratch.copy_(vector[part])
+            if self._empty:
+                torch.add(self._offset, scratch, alpha=weight, out=total)
+            else:
+                torch.add(self._offset, scratch, alpha=weight, out=scratch)
+                total.add_(scratch)
+        self._empty = False
+        self._raised = not self._raised
 
-        On a CPU NumPy converts and adds the whole numbers up: its int64 addition takes a quarter of
-        the time of torch's, which has no vector instructions for it.
-        """
-        self._magic_terms += 1
-        if self._on_host:
-            self._add_on_host(vector.detach().numpy(), weight)
-            return
-        for part, (total, scratch, bits, _) in zip(self._parts, self._pieces, strict=True):
-            scratch.copy_(vector[part]).mul_(weight).add_(self._magic)
-            total.add_(bits)
-
-    def _add_on_host(self, vector: NDArray[np.float32], weight: float) -> None:
-        pieces = zip(self._parts, self._pieces, self._arrays, strict=True)
-        for part, (_, scratch, _, _), (total, array, bits, _) in pieces:
-            np.copyto(array, vector[part])
-            torch.add(self._offset, scratch, alpha=weight, out=scratch)
-            np.add(total, bits, out=total)
-
-    def _add_slowly(self, vector: Tensor, weight: float) -> None:
-        for part, (total, scratch, _, _) in zip(self._parts, self._pieces, strict=True):
-            scratch.copy_(vector[part]).mul_(weight).div_(self._unit).round_()
-            total.add_(scratch.to(torch.int64))
+    def _add_wide(self, vector: Tensor, weight: float, *, rounded: bool) -> None:
+        """``rounded``: the way the narrow sum rounds, which larger terms are out of reach of; each
+        term's rounding must not depend on what was added before it."""
+        self._offset.fill_(self._magic)
+        integers = self.integers
+        for part, scratch, _ in self._pieces:
+            scratch.copy_(vector[part])
+            if rounded:
+                torch.add(self._offset, scratch, alpha=weight, out=scratch)
+                integers[part].add_(scratch.view(torch.int64)).sub_(self._magic_bits)
+            else:
+                scratch.mul_(weight).div_(self._unit).round_()
+                integers[part].add_(scratch.to(torch.int64))
 
     @property
     def integers(self) -> Tensor:
-        """(P,) int64: what the terms have added up to; over several processes their sum."""
-        return self._sum
+        """(P,) int64, live: the multiples of u so far; over several processes they add up."""
+        integers = self._sum.view(torch.int64)
+        if self._empty:
+            integers.zero_()
+        elif not self._wide:
+            if not self._raised:
+                self._sum.add_(self._magic)
+            integers.sub_(self._magic_bits)
+        self._empty, self._wide = False, True
+        return integers
 
     def part(self) -> dict[str, Any]:
         """What :meth:`merge` needs to know of this process's terms, beside :attr:`integers`."""
-        return {"fast": self._magic_terms, "weights": self._weights, "reach": self._reach}
+        return {"weights": self._weights, "reach": self._reach}
 
     def merge(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Takes the parts of all processes for its own; :attr:`integers` is their sum by now.
 
         Raises OutOfRange where all terms together are larger than the grid reaches.
         """
-        self._magic_terms = sum(part["fast"] for part in parts)
         self._weights = [weight for part in parts for weight in part["weights"]]
         self._reach = math.fsum(part["reach"] for part in parts)
         if not self._reach <= self._largest:
             raise OutOfRange(f"{self._reach:g}")
 
     def total(self) -> Tensor:
-        """The sum so far, (P,) float64; the next call writes over it."""
-        if self._reach <= self._fast / 2:
-            self._turn_back(_wrapped((self._magic_terms - 1) * self._magic_bits))
-        else:
-            self._convert(_wrapped(self._magic_terms * self._magic_bits))
-        return self._total
+        """The sum, (P,) float64: live, not to be changed. It has ended with that."""
+        if not self._read:
+            self._end()
+            self._read = True
+        return self._sum
 
-    def _turn_back(self, excess: int) -> None:
-        """Within the fast path's range, the bits of the sum plus 1.5·2^k become that number."""
-        if self._on_host:
-            for sums, numbers, pattern, result in self._arrays:
-                np.subtract(sums, excess, out=pattern)
-                np.subtract(numbers, self._magic, out=result)
-            return
-        for total, scratch, bits, out in self._pieces:
-            torch.sub(total, excess, out=bits)
-            torch.sub(scratch, self._magic, out=out)
-
-    def _convert(self, constant: int) -> None:
-        for total, _, bits, out in self._pieces:
-            torch.sub(total, constant, out=bits)
-            out.copy_(bits).mul_(self._unit)
-
-
-def _wrapped(value: int) -> int:
-    """As int64 arithmetic, which wraps, has it; Python's does not."""
-    return (value + 2**63) % 2**64 - 2**63
+    def _end(self) -> None:
+        if self._empty:
+            self._sum.zero_()
+        elif self._wide:
+            torch.mul(self.integers.to(torch.float64), self._unit, out=self._sum)
+        elif self._raised:
+            self._sum.sub_(self._magic)
 
 
 def magnitude(vector: Tensor) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,20 @@ def prepare(device: torch.device, threads: int | None = None) -> int:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     return count
+
+
+@contextmanager
+def at_most_threads(count: int | None) -> Iterator[None]:
+    """Tensor work inside uses no more threads than that; None sets no limit."""
+    had = torch.get_num_threads()
+    if count is None or count >= had:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
 
 
 def keep_freed_memory() -> bool:

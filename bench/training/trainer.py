@@ -24,7 +24,7 @@ from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
 from bench.training.dense import ending
-from bench.training.device import Precision
+from bench.training.device import Precision, at_most_threads
 from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
 from bench.training.optimizers import optimizer_for, reset, restore
@@ -37,6 +37,10 @@ that has too little memory for it halves it until it fits."""
 PREDICTION_IMAGES = {"cpu": 2**10, "cuda": 2**14}
 """Images of one evaluation batch at the most: where they are tiny, more of them make nothing faster
 (2NN on a CPU gains 3 % from 512 to 1337) and take memory with every image, not with its pixels."""
+ONE_THREAD_PRODUCTS = 2**22
+"""Multiply-adds of a forward step up to which linear layers are trained by one thread: a second one
+has too little to do to be worth waiting for (2NN with batches of 10 loses 0 to 25 % by it, and many
+times as much where something else runs on that core; with 20 it is even, with 50 it gains)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,8 @@ class Trainer:
         self._norms = [m for m in flat.module.modules() if isinstance(m, _BatchNorm)]
         self._step = step_for(flat, task, self.optimizer, precision, execution)
         found = ending(flat.module)
-        self._draws = found is None or bool(found.body)
-        """Whether layers may draw random numbers; linear ones and ReLUs do not."""
+        self._linear = found is not None and not found.body
+        """Whether there are only linear layers and ReLUs, which draw no random numbers."""
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
 
@@ -142,7 +146,7 @@ class Trainer:
             reset(self.optimizer)
         else:
             restore(self.optimizer, optimizer_state)
-        if self._draws:
+        if not self._linear:
             self._seed_layers(seed_address)
         order = _generator("batches", seed_address)
         changes = None if self._augment == "none" else _generator("augment", seed_address)
@@ -150,12 +154,13 @@ class Trainer:
         total = torch.zeros((), device=self.flat.device)
         examples = made = 0
         try:
-            for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
-                epoch = torch.from_numpy(order.permutation(rows))
-                given = augment.draw(self._augment, len(rows), self.images.side, changes)
-                self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
-                examples += bounds[batches_of_pass - 1][1]
-                made += batches_of_pass
+            with at_most_threads(self._useful_threads(batch_size or len(rows))):
+                for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
+                    epoch = torch.from_numpy(order.permutation(rows))
+                    given = augment.draw(self._augment, len(rows), self.images.side, changes)
+                    self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
+                    examples += bounds[batches_of_pass - 1][1]
+                    made += batches_of_pass
         except ValueError as error:
             _explain_single_value(error, seed_address)
             raise
@@ -231,6 +236,11 @@ class Trainer:
         )
         for (start, stop), batch in zip(bounds, inputs, strict=True):
             total.add_(self._step(batch, targets[start:stop], hook), alpha=stop - start)
+
+    def _useful_threads(self, batch: int) -> int | None:
+        """How many threads a step on ``batch`` images can use; None for all there are."""
+        small = self._linear and batch * self.flat.parameters_flat.numel() <= ONE_THREAD_PRODUCTS
+        return 1 if small else None
 
     def _predict(self, store: ImageStore, rows: Tensor) -> NDArray[np.float32]:
         """Scores in batches as large as memory allows, found by halving."""

@@ -60,23 +60,27 @@ def test_round_without_local_steps(benchmark, tmp_path, strategy, backbone):
         assert benchmark.stats["median"] <= MOST_SECONDS[backbone]
 
 
-@pytest.fixture
-def summed() -> tuple[ExactSum, torch.Tensor]:
-    running = ExactSum(PARAMETERS["2nn"], "cpu")
-    vector = FlatModel(network("2nn", 10), "cpu").parameters_flat
-    running.add(vector, 0.1)
-    return running, vector
+@pytest.fixture(params=PARAMETERS)
+def running(request) -> tuple[ExactSum, torch.Tensor]:
+    """A sum, and a term of it."""
+    vector = FlatModel(network(request.param, 10), "cpu").parameters_flat
+    return ExactSum(len(vector), "cpu"), vector
 
 
-def test_exact_sum(benchmark, summed):
-    running, vector = summed
-    benchmark(running.add, vector, 0.1)
+def test_exact_sum(benchmark, running):
+    total, vector = running
+    benchmark.pedantic(total.add, (vector, 0.1), setup=lambda: total.start(1.0), rounds=200)
 
 
-def test_reading_an_exact_sum(benchmark, summed):
-    running, vector = summed
-    total = benchmark(running.total)
-    torch.testing.assert_close(total, 0.1 * vector.double(), rtol=0, atol=1e-13)
+def test_reading_an_exact_sum(benchmark, running):
+    total, vector = running
+
+    def begin() -> None:
+        total.start(1.0)
+        total.add(vector, 0.1)
+
+    read = benchmark.pedantic(total.total, setup=begin, rounds=200)
+    torch.testing.assert_close(read, 0.1 * vector.double(), rtol=0, atol=1e-13)
 
 
 def test_generator(benchmark):

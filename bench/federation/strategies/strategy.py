@@ -210,15 +210,13 @@ class Closing:
     """(P,) to compute in."""
 
     def mean(self) -> Tensor:
-        """(P,) float64: Σ c·w, for the weights c the strategy gave; valid until the next call of
-        this or of :meth:`change`."""
+        """(P,) float64: Σ c·w, for the weights c the strategy gave; live, not to be changed."""
         return self.sums["parameters"].total()
 
     def change(self) -> Tensor:
         """(P,) fp32: Σ c·(w - w₀), for the weights c the strategy gave; in the scratch vector."""
         total = self.sums["parameters"]
-        moved = total.total().sub_(self.parameters, alpha=total.weight)
-        return self.scratch.copy_(moved)
+        return torch.sub(total.total(), self.parameters, alpha=total.weight, out=self.scratch)
 
     def scalar(self, name: str) -> float:
         """One of the plain sums, the same in any order."""
