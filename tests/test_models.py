@@ -194,18 +194,29 @@ def test_the_classifier_computes_in_fp32_under_autocast():
     assert torch.equal(y, layer(x))
 
 
-def test_imports_cost_no_more_than_needed():
+@pytest.mark.parametrize("backbone", ["2nn", "mcmahan-cnn"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_step_imports_no_more_than_needed(backbone, optimizer):
     code = """
 import sys
-import bench.training.trainer, bench.training.tasks, bench.training.device
-import bench.training.yardstick
+import bench.training.trainer, bench.training.device, bench.training.yardstick
+import torch
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
-from bench.training.optimizers import Adam
-flat = FlatModel(build("2nn", outputs=10, image_size=28, seed=0), "cpu")
-Adam(flat.parameters_flat, lr=0.1).step(flat.parameters_flat, flat.gradients_flat)
-heavy = {"torch._dynamo", "torchvision", "timm", "sklearn", "pandas"} & set(sys.modules)
+from bench.suites.choice import Choice
+from bench.training.device import Precision
+from bench.training.optimizers import optimizer_for
+from bench.training.step import step_for
+from bench.training.tasks import DigitTask
+backbone, optimizer = sys.argv[1:]
+flat = FlatModel(build(backbone, outputs=10, image_size=28, seed=0), "cpu")
+choice = Choice(optimizer, (("lr", 0.1),))
+optimizer = optimizer_for(choice, flat.parameters_flat)
+step = step_for(flat, DigitTask(), optimizer, Precision("fp32", "test"))
+step(torch.zeros(2, 1, 28, 28), torch.zeros(2, dtype=torch.int64))
+heavy = {"torch._dynamo", "torchvision", "timm", "sklearn", "pandas", "sympy"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, backbone, optimizer]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

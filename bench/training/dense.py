@@ -14,6 +14,7 @@ or 0.54 where a gradient is formed; their CNN, whose weights are nearly all in l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -178,9 +179,29 @@ class DenseStep:
         return torch.mm(delta, self._layers[0].weight) if self._body_parameters else delta
 
     def _through_body(self, features: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            end = _End.apply(features, delta)
         return torch.autograd.grad(
-            features, self._body_parameters, delta, allow_unused=True, materialize_grads=True
+            end, self._body_parameters, allow_unused=True, materialize_grads=True
         )
+
+
+class _End(torch.autograd.Function):
+    """A scalar whose gradient in ``features`` is ``delta``.
+
+    Given ``delta`` as it is, ``torch.autograd.grad`` first imports sympy to compare two shapes,
+    which takes as long as twenty steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, delta: Tensor) -> Tensor:
+        ctx.save_for_backward(delta)
+        return delta.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (delta,) = ctx.saved_tensors
+        return delta, None
 
 
 def _layer(flat: FlatModel, name: str) -> Layer:

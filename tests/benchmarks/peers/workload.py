@@ -43,9 +43,10 @@ def data(workload: Workload) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(SEED)
     count = CLIENTS * workload.images
     labels = random.integers(0, CLASSES, count)
-    patterns = random.integers(0, 128, (CLASSES, SIDE, SIDE))
-    images = patterns[labels] + random.integers(0, 128, (count, SIDE, SIDE), dtype=np.uint8)
-    return images.astype(np.uint8), labels.astype(np.int64)
+    patterns = random.integers(0, 128, (CLASSES, SIDE, SIDE), dtype=np.uint8)
+    images = patterns[labels]
+    images += random.integers(0, 128, images.shape, dtype=np.uint8)
+    return images, labels
 
 
 def rows(workload: Workload, client: int) -> slice:
