@@ -157,7 +157,8 @@ def test_older_rows_and_identities_are_what_they_were() -> None:
         ({"sampling": "poisson", "fraction": 0.25}, 250),
         ({"dropout": 0.2}, 800),
         ({"stragglers": FAMILIES["stragglers"].read({"name": "dropped", "share": 0.4})}, 600),
-        ({"stragglers": FAMILIES["stragglers"].read({"name": "partial", "share": 0.4})}, 800),
+        # Of seven steps a straggler makes one to six of 16 images: 56 on average.
+        ({"stragglers": FAMILIES["stragglers"].read({"name": "partial", "share": 0.4})}, 824),
         ({"local_steps": 3}, 10 * 3 * 16),
         ({"local_steps": 3, "batch_size": None}, 10 * 3 * 100),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError
-from bench.federation.sampling import sample_size
+from bench.federation.expectation import images_a_round
 from bench.results.ownership import actual_status
 from bench.results.run import RUN_FILE, Run, load_run
 from bench.suites.policies import trains_twice
@@ -90,24 +90,7 @@ def total_rounds(scenario: Scenario) -> int:
 def training_images(scenario: Scenario, images: int) -> int:
     """Images passed forward and backward over all rounds, where there are ``images`` to train on:
     an estimate, because clients differ in size and chance decides who takes part."""
-    whole = images / scenario.clients
-    visit = whole * scenario.local_epochs
-    if scenario.local_steps is not None:
-        visit = scenario.local_steps * min(scenario.batch_size or whole, whole)
-    return round(visit * _visits(scenario) * total_rounds(scenario))
-
-
-def _visits(scenario: Scenario) -> float:
-    """How many clients' whole work a round is on average; stragglers do about half of theirs."""
-    if scenario.strategy.name in ("centralized", "local"):
-        return scenario.clients
-    drawn: float = sample_size(scenario.clients, scenario.fraction)
-    if scenario.sampling == "poisson":
-        drawn = scenario.fraction * scenario.clients
-    lost = {"none": 0.0, "partial": 0.5, "dropped": 1.0}[scenario.stragglers.name]
-    if lost:
-        lost *= scenario.stragglers["share"]
-    return drawn * (1.0 - scenario.dropout) * (1.0 - lost)
+    return round(images_a_round(scenario, images) * total_rounds(scenario))
 
 
 def plan(
