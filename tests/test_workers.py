@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from bench.results.run import Run, load_run
+from bench.runs.worker import _idle
+from bench.suites.scenario import FAMILIES, Choice, Scenario
 from tests.crashing import digests, unfinished
 from tests.digits_on_disk import SUITE as DIGITS
 from tests.digits_on_disk import write_digits
@@ -258,6 +261,57 @@ def test_a_run_keeps_its_threads_when_it_is_carried_on(
     assert "began with 1 threads a process" in done.stderr
     assert digests(tmp_path) == of("digits/scaffold", alone)
     assert run_in(tmp_path).environment["threads"] == 1
+
+
+DROPPED = FAMILIES["stragglers"].read({"name": "dropped", "share": 0.5})
+SOME = "where there are fewer than workers, some train nothing"
+
+
+@pytest.mark.parametrize(
+    ("fields", "workers", "said"),
+    [
+        ({"clients": 4}, 4, None),
+        ({"clients": 4}, 6, "6 workers and 4 clients a round: 2 train nothing"),
+        # Of four clients each takes part with a half or not at all: two, and perhaps all of them.
+        (
+            {"clients": 4, "sampling": "poisson", "fraction": 0.5},
+            3,
+            f"3 workers and 2 clients a round on average: {SOME}",
+        ),
+        (
+            {"clients": 4, "sampling": "poisson", "fraction": 0.5},
+            6,
+            "6 workers and at most 4 clients a round: 2 train nothing",
+        ),
+        ({"clients": 4, "sampling": "poisson", "fraction": 0.5}, 2, None),
+        (
+            {"clients": 4, "dropout": 0.1},
+            4,
+            f"4 workers and 3.6 clients a round on average: {SOME}",
+        ),
+        ({"clients": 4, "dropout": 0.1}, 3, None),
+        (
+            {"clients": 4, "stragglers": DROPPED},
+            3,
+            "3 workers and 2 clients a round: 1 train nothing",
+        ),
+        (
+            {"clients": 3, "strategy": Choice("local")},
+            4,
+            "4 workers and 3 clients: 1 train nothing",
+        ),
+        (
+            {"clients": 1, "strategy": Choice("centralized")},
+            2,
+            "2 workers and one learner: 1 train nothing",
+        ),
+    ],
+    ids=str,
+)
+def test_who_will_have_nothing_to_do_is_said(
+    fields: dict[str, Any], workers: int, said: str | None
+) -> None:
+    assert _idle(Scenario(**fields), workers) == said
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])

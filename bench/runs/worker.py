@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.environment import git_state
 from bench.errors import WorkerLost
-from bench.federation.sampling import sample_size
+from bench.federation.expectation import reporting
 from bench.federation.strategies import TABLE
 from bench.federation.team import ALONE, Team
 from bench.results.leftovers import remove_litter, remove_state
@@ -75,7 +75,9 @@ def run_scenario(
         if team.size > 1:
             row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
             team.share([SCENARIO, {**(orders or {}), **row}])
-            _note_idle(planned.scenario, team, reporter)
+            idle = _idle(planned.scenario, team.size)
+            if idle is not None:
+                reporter.note(idle)
         ensemble = Ensemble.assemble(
             team, planned.scenario, lambda: material, lambda: hardware, folder
         )
@@ -107,18 +109,26 @@ def _as_begun(
     return hardware.with_threads(begun)
 
 
-def _note_idle(scenario: Scenario, team: Team, reporter: Reporter) -> None:
-    """Says so where there are more processes than trainings to share out."""
+def _idle(scenario: Scenario, workers: int) -> str | None:
+    """What to say where there are more processes than trainings to share out, or often are."""
     setting = TABLE[scenario.strategy.name].setting
     if setting == "pooled":
-        most, what = 1, "one learner"
+        most, mean, what = 1, 1.0, "one learner"
     elif setting == "alone":
-        most, what = scenario.clients, f"{scenario.clients} clients"
+        most = scenario.clients
+        mean, what = float(most), f"{most} clients"
     else:
-        most = sample_size(scenario.clients, scenario.fraction)
-        what = f"{most} clients a round"
-    if most < team.size:
-        reporter.note(f"{team.size} workers and {what}: {team.size - most} train nothing")
+        clients = reporting(scenario)
+        most, mean = clients.most, clients.mean
+        what = f"{'at most ' if clients.varies else ''}{most} clients a round"
+    if most < workers:
+        return f"{workers} workers and {what}: {workers - most} train nothing"
+    if mean < workers:
+        what = f"{mean:.3g} clients a round on average"
+        return (
+            f"{workers} workers and {what}: where there are fewer than workers, some train nothing"
+        )
+    return None
 
 
 def _finished(folder: Path) -> Run | None:
