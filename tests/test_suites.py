@@ -200,6 +200,7 @@ def test_every_value_knows_where_it_is_from(suite_of: Any) -> None:
         ("rounds=3", "rounds", 3),
         ("fraction=1e-1", "fraction", 0.1),
         ("batch_size=all", "batch_size", None),
+        ("dropout=-0.0", "dropout", 0.0),
         ("strategy=local", "strategy", Choice("local")),
         ("strategy={name: fedprox, mu: 1}", "strategy", Choice("fedprox", (("mu", 1.0),))),
         ("observations=[Edema, Cardiomegaly]", "observations", ("Cardiomegaly", "Edema")),
@@ -211,6 +212,15 @@ def test_overrides_are_yaml_and_win(suite_of: Any, override: str, key: str, valu
     (planned,) = suite.scenarios(overrides=[override])
     assert getattr(planned.scenario, key) == value
     assert planned.origin[key] == f"-s {override}"
+
+
+def test_nothing_as_an_override_is_a_value_and_a_wrong_one(suite_of: Any) -> None:
+    with pytest.raises(SuiteError) as caught:
+        suite_of("").scenarios(overrides=["batch_size=null"])
+    assert str(caught.value).splitlines()[1:] == [
+        "  expected: a whole number at least 1 or 'all'",
+        "  found: nothing",
+    ]
 
 
 def test_of_two_overrides_the_later_counts_and_dotted_ones_come_last(suite_of: Any) -> None:
@@ -282,6 +292,9 @@ def test_keys_without_a_meaning_have_one_value(
         ("partition={name: dirichlet, alpha: 0.3}", ["fedavg-dirichlet-alpha0.3-u-ones"]),
         ("rounds=10 and not not local", ["local-u-zeros", "local-u-ones"]),
         ("rounds=11", []),
+        ("local and label_policy={Edema: u-ones, others: u-ones}", ["local-u-ones"]),
+        ("label_policy={sites: {a: {Edema: u-ones}, others: u-zeros}} or rounds=11", []),
+        ("label_policy=[u-ones, {others: u-ones}]", []),
     ],
 )
 def test_selection(suite_of: Any, expression: str, expected: list[str] | str) -> None:
@@ -399,6 +412,14 @@ def test_identity_is_what_decides_the_numbers() -> None:
     assert bare.identity("d") != fedprox.identity("d")
     # a parameter at its default is not hashed, so that one added later renames no run
     assert fedprox.identity("d") == Scenario(strategy=Choice("fedprox")).identity("d")
+
+
+def test_a_zero_with_a_sign_is_the_same_scenario(suite_of: Any) -> None:
+    plus, minus = (
+        suite_of(f"defaults: {{fraction: {zero}}}\n").scenarios()[0].scenario
+        for zero in ("0.0", "-0.0")
+    )
+    assert plus.identity("d") == minus.identity("d")
 
 
 def test_ten_thousand_scenarios_take_less_than_a_second(suite_of: Any) -> None:

@@ -133,7 +133,8 @@ def problem(text: str) -> str:
     ("text", "place", "fragments"),
     [
         ("nam: x", "1:1", ["unknown key 'nam'", "one of name, level", "did you mean 'name'?"]),
-        ("name: 3", "1:7", ["name is not", "expected: string", "found: 3"]),
+        ("name: 3", "1:7", ["name is not", "expected: text", "found: 3"]),
+        ("name: x\nvalues: 3", "2:9", ["values is not", "expected: a mapping", "found: 3"]),
         ("name: x\nlevel: studdy", "2:8", ["'study' or 'image'", "did you mean 'study'?"]),
         ("name: x\nvalues: {E: {auroc: x}}", "2:21", ["values.E.auroc", "number", "'x'"]),
         ("name: x\nvalues: {E: {aurok: 1}}", "2:14", ["unknown key 'aurok' in values.E", "auroc"]),

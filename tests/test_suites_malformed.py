@@ -47,11 +47,32 @@ CASES = [
     pytest.param("suite: " + "[" * 100, "1:48", ["40 levels"], id="nested too deep"),
     pytest.param("suite: s\x07\n", "1:9", ["U+0007"], id="control character"),
     pytest.param("? [a, b]\n: c\n", "1:3", ["a key that is not a word"], id="complex key"),
+    pytest.param("---\n---\nsuite: s\n", "2:1", ["second document"], id="an empty one first"),
+    pytest.param(
+        HEAD + "defaults: &d {seed: 1}\ninclude:\n  - {<<: *d, rounds: 2}\n",
+        "4:6",
+        ["a merge key", "write the merged values out"],
+        id="merge key",
+    ),
+    *(
+        pytest.param(
+            HEAD + f"defaults: {{{key}: {number}}}\n",
+            f"2:{14 + len(key)}",
+            ["whole number that is too large", "9223372036854775807", f"found: '{number[:9]}"],
+            id=f"{key} of {len(number)} digits",
+        )
+        for key, number in (
+            ("seed", "9223372036854775808"),
+            ("rounds", "9" * 400),
+            ("fraction", "9" * 5000),
+            ("backbone", "0x" + "f" * 6000),
+        )
+    ),
     pytest.param(
         "suite: s\ndefalts: {}\n", "2:1", ["unknown key 'defalts'", "mean 'defaults'"], id="section"
     ),
     pytest.param("defaults: {}\n", "1:1", ["'suite' is missing"], id="no name"),
-    pytest.param("suite: 1\n", "1:8", ["suite", "string", "1"], id="number for a name"),
+    pytest.param("suite: 1\n", "1:8", ["suite", "text", "1"], id="number for a name"),
     pytest.param("suite: a/b\n", "1:8", ["suite", "'a/b'"], id="name is no folder"),
     pytest.param(HEAD + "defaults: [1]\n", "2:11", ["defaults", "a list of 1"], id="list section"),
     pytest.param(HEAD + "include: {seed: 1}\n", "2:10", ["include", "list"], id="include mapping"),
@@ -74,6 +95,42 @@ CASES = [
         "4:5",
         ["unknown key 'patition'", "'partition'"],
         id="key of a row",
+    ),
+    pytest.param(
+        HEAD + "profiles:\n  phantm: {rounds: 3}\n",
+        "3:3",
+        ["no data asks for a profile 'phantm'", "did you mean 'phantom'?"],
+        id="profile",
+    ),
+    pytest.param(
+        HEAD + "include:\n  - seed: 1\n    grid: {rounds: [1], clients: 3}\n",
+        "4:34",
+        ["a list of the values of 'clients'", "found: 3"],
+        id="axis of a row",
+    ),
+    pytest.param(
+        HEAD + "exclude:\n  - strategy: {name: [fedavg]}\n",
+        "3:22",
+        ["unknown strategy a list of 1 value", "fedprox"],
+        id="list for a name to exclude",
+    ),
+    pytest.param(
+        HEAD + "exclude:\n  - strategy: {}\n",
+        "3:15",
+        ["the name of a strategy", "a mapping with nothing in it"],
+        id="nothing to exclude",
+    ),
+    pytest.param(
+        HEAD + "exclude:\n  - strategy: {mew: 1}\n",
+        "3:16",
+        ["no strategy has a parameter 'mew'", "server_lr"],
+        id="parameter to exclude",
+    ),
+    pytest.param(
+        HEAD + "exclude:\n  - strategy: {name: fedprox, mew: 1}\n",
+        "3:31",
+        ["fedprox has no parameter 'mew'", "expected: mu"],
+        id="parameter of a name to exclude",
     ),
     pytest.param(
         HEAD + "profiles:\n  phantom: {round: 3}\n",
@@ -363,6 +420,9 @@ SELECTIONS = [
     ("strategy=fedavgg", ["unknown strategy", "'fedavg'"]),
     ("strategy.mu=high", ["a number"]),
     ("rounds=[1", ["1"]),
+    ("rounds=" + "9" * 400, ["whole number that is too large"]),
+    ("strategy={name: [fedavg]}", ["unknown strategy a list of 1 value"]),
+    ("strategy={}", ["a mapping with nothing in it"]),
     ("(" * 100, ["50 levels"]),
 ]
 

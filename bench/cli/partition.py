@@ -14,9 +14,11 @@ from bench.cli.options import (
     FormatOption,
     JsonOption,
     OutputOption,
+    QuietOption,
     SelectOption,
     SetOption,
     SuiteArgument,
+    remark,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def partition(
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show how a suite divides the training patients among clients.
 
@@ -52,7 +55,7 @@ def partition(
     from bench.report.partition_table import client_table, partition_tables
     from bench.report.render import show
     from bench.runs.source import find_sources, open_data
-    from bench.suites.suite import load_suite
+    from bench.suites.suite import PHANTOM_PROFILE, load_suite
 
     if plot is not None:
         check_ending(plot)
@@ -61,7 +64,7 @@ def partition(
     datasets = dict.fromkeys(one.scenario.dataset for one in loaded.scenarios(keys, select))
     opened = {name: open_data(found) for name, found in find_sources(data or (), datasets).items()}
     synthetic = any(one.synthetic for one in opened.values())
-    planned = loaded.scenarios(keys, select, profile="phantom" if synthetic else None)
+    planned = loaded.scenarios(keys, select, profile=PHANTOM_PROFILE if synthetic else None)
     groups = _distinct(planned, suite, select)
     sources = [opened[members[0].scenario.dataset] for members in groups]
     reports = [_report(m[0], source.pool()) for m, source in zip(groups, sources, strict=True)]
@@ -79,12 +82,12 @@ def partition(
                 synthetic=source.synthetic,
             )
         ]
-    show(tables, "json" if as_json else form.value, output)
+    show(tables, "json" if as_json else form.value, output, quiet=quiet)
     if plot is not None:
         files = _files(plot, len(reports))
         for source, report, file in zip(sources, reports, files, strict=True):
             draw_partition(report, file, title=source.name, synthetic=source.synthetic)
-            typer.echo(f"drew {file}", err=True)
+            remark(f"drew {file}", quiet=quiet)
 
 
 def _distinct(planned: list[Planned], suite: str, select: str | None) -> list[list[Planned]]:

@@ -19,13 +19,11 @@ from bench.runs.material import Data, Material
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, headline_text, reporter
 from bench.runs.source import Source, data_if_there, find_sources, open_data
-from bench.suites.suite import Expansion, Suite, load_suite
+from bench.suites.suite import PHANTOM_PROFILE, Expansion, Suite, load_suite
 
 if TYPE_CHECKING:
     from bench.runs.hardware import Hardware
     from bench.suites.scenario import Scenario
-
-PHANTOM_PROFILE = "phantom"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

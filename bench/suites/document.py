@@ -18,6 +18,17 @@ from bench.suites.wording import shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_TYPES = {
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "list_type": "a list",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+}
+"""By pydantic's kind of error, what was expected, as YAML calls it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
@@ -185,10 +196,18 @@ def _problem(document: Document, model: type[BaseModel], details: ErrorDetails) 
         path=tuple(path),
         what=f"{name} is not what it must be",
         where=document.where(path),
-        expected=message.removeprefix("Input should be ").removeprefix("a valid ").strip(),
+        expected=_expected(kind, message),
         found=shown(value),
         mend=did_you_mean(value, options) if isinstance(value, str) else None,
     )
+
+
+def _expected(kind: str, message: str) -> str:
+    """What pydantic's message says was expected."""
+    if kind == "string_pattern_mismatch":
+        return message.replace("String should match pattern", "text that matches")
+    plain = message.removeprefix("Input should be ").removeprefix("a valid ").strip()
+    return _TYPES.get(kind, plain)
 
 
 def _inside(path: Sequence[str | int]) -> str:

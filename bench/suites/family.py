@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,7 @@ class Variant:
 
     def choice(self, given: dict[str, Any]) -> Choice:
         """The variant with those parameters and every other default filled in; raises Mismatch."""
-        self._check_names(given)
+        self.check_names(given)
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             name = parameter.name
@@ -78,7 +79,8 @@ class Variant:
                 values[name] = parameter.default
         return Choice(self.name, tuple(sorted(values.items())))
 
-    def _check_names(self, given: dict[str, Any]) -> None:
+    def check_names(self, given: Iterable[str]) -> None:
+        """Raises Mismatch at the first name that is no parameter's."""
         known = [p.name for p in self.parameters]
         for name in given:
             if name not in known:
@@ -135,6 +137,11 @@ class Family:
 
     def read(self, value: Any) -> Choice:
         """``fedprox`` or ``{name: fedprox, mu: 0.1}`` with defaults filled in; raises Mismatch."""
+        variant, given = self.named(value)
+        return variant.choice(given)
+
+    def named(self, value: Any) -> tuple[Variant, dict[str, Any]]:
+        """The variant that the value names, and its parameters as written; raises Mismatch."""
         given = self.written_out(value)
         name = given.pop("name", None)
         if name is None:
@@ -150,7 +157,7 @@ class Family:
                 mend=did_you_mean(name, self.names) if isinstance(name, str) else None,
                 path=("name",) if isinstance(value, dict) else (),
             )
-        return variant.choice(given)
+        return variant, given
 
     def without_defaults(self, choice: Choice) -> dict[str, Any]:
         """The choice as written with only what differs from the defaults."""

@@ -44,7 +44,9 @@ class ObservationNames:
             if name not in OBSERVATIONS:
                 raise unknown_observation(name, index)
             if name in value[:index]:
-                raise Mismatch(what=f"'{name}' is listed twice", path=(index,))
+                raise Mismatch(
+                    what=f"'{name}' is listed twice", mend="remove one of them", path=(index,)
+                )
         return in_order(value)
 
     def words(self) -> str:
@@ -206,7 +208,7 @@ def find(key: str) -> tuple[Field, str | None]:
     field = FIELDS.get(name)
     if field is None:
         raise Mismatch(
-            what=f"unknown key '{name}'",
+            what=f"unknown key '{name or key}'",
             expected=enumerated(list(FIELDS)),
             mend=did_you_mean(name, list(FIELDS)),
             on_key=True,

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.errors import SuiteError
 from bench.suites.layers import Cell, InFile, Layer, Patch, check_key, entry, layer
+from bench.suites.wording import shown
 
 MOST_SCENARIOS = 100_000
 """A suite with more is a slip of the pen; the largest sweep in the literature has thousands."""
@@ -51,16 +52,23 @@ def include_axes(row: Mapping[str, Any], source: InFile, label: str) -> Axes:
     fixed = tuple(entry(key, raw, source.under(key), label) for key, raw in values.items())
     if "grid" not in row:
         return Axes(fixed=fixed)
-    inner = row["grid"]
-    place = source.under("grid")
-    if not isinstance(inner, dict) or not all(isinstance(v, list) and v for v in inner.values()):
-        raise SuiteError(
-            "the grid of an include row is not what it must be",
-            where=place.where(),
-            expected="a mapping from keys to lists of values",
-            mend="grid: {seed: [0, 1, 2]}",
-        )
+    inner, place = row["grid"], source.under("grid")
+    if not isinstance(inner, dict):
+        raise _no_grid("a mapping from keys to lists of values", inner, place)
+    for key, values in inner.items():
+        if not isinstance(values, list) or not values:
+            raise _no_grid(f"a list of the values of '{key}'", values, place.under(key))
     return Axes(fixed=fixed, axes=grid_axes(inner, place, label).axes)
+
+
+def _no_grid(expected: str, found: Any, place: InFile) -> SuiteError:
+    return SuiteError(
+        "the grid of an include row is not what it must be",
+        where=place.where(),
+        expected=expected,
+        found=shown(found),
+        mend="grid: {seed: [0, 1, 2]}",
+    )
 
 
 def check_size(axes: Sequence[Axes], source: InFile) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bench.errors import did_you_mean
 from bench.suites.choice import Choice
 from bench.suites.family import Family
 from bench.suites.fields import canonical, find
@@ -18,6 +19,7 @@ from bench.suites.policies import (
     Policies,
     policy_sets,
 )
+from bench.suites.wording import enumerated
 
 Test = Callable[[Any], bool]
 """From a key's canonical value to whether it is what is looked for."""
@@ -43,19 +45,31 @@ def matcher(key: str, wanted: Any) -> tuple[str, Test]:
 
 def _family(family: Family, wanted: Any) -> Test:
     given = family.written_out(wanted)
-    name = given.pop("name", None)
-    if name is not None and name not in family.by_name:
-        family.read(name)  # raises, naming what there is
-    candidates = [v for v in family.variants if name in (None, v.name)]
+    if not given:
+        raise Mismatch(expected=family.words(), found="a mapping with nothing in it")
+    candidates = family.variants
+    if "name" in given:
+        variant, given = family.named(wanted)
+        variant.check_names(given)
+        candidates = (variant,)
     plain: dict[str, Any] = {}
     for part, raw in given.items():
         parameters = [p for v in candidates if (p := v.parameter(part)) is not None]
         if not parameters:
-            family.by_name[candidates[0].name].choice(given)  # raises, naming what there is
+            known = list(family.parts())
+            raise Mismatch(
+                what=f"no {family.noun} has a parameter '{part}'",
+                expected=enumerated(known),
+                mend=did_you_mean(part, known),
+                path=(part,),
+                on_key=True,
+            )
         plain[part] = _first_read(parameters, part, raw)
 
+    names = {variant.name for variant in candidates}
+
     def test(found: Choice) -> bool:
-        if name is not None and found.name != name:
+        if found.name not in names:
             return False
         have = dict(found.parameters)
         return all(part in have and have[part] == value for part, value in plain.items())

@@ -15,10 +15,14 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from bench.suites.wording import shown
+
 DEEPEST = 40
 """Levels of nesting; no file of ours needs ten, and Python's stack ends near a thousand."""
 MOST_VALUES = 200_000
 """Values after aliases are followed: nine nested aliases can otherwise stand for a billion."""
+LARGEST_WHOLE = 2**63 - 1
+"""Whole numbers beyond 64 bits fit neither NumPy nor a float, and Python refuses to print some."""
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
@@ -118,6 +122,7 @@ class _Builder:
 
     def document(self) -> Node | None:
         root: Node | None = None
+        empty = True
         for event in self._events:
             kind = type(event).__name__
             if kind == "DocumentStartEvent":
@@ -126,10 +131,10 @@ class _Builder:
                 if event.version not in (None, (1, 2)):
                     found = "YAML {}.{}".format(*event.version)
                     raise _at(event, "another version of YAML", expected="YAML 1.2", found=found)
-                root = self._node(next(self._events), 0)
-        if root is not None and root.value is None and root.size == 1 and not self._anchors:
-            return None
-        return root
+                first = next(self._events)
+                empty = _is_empty(first)
+                root = self._node(first, 0)
+        return None if empty else root
 
     def _node(self, event: Any, depth: int) -> Node:
         if depth > DEEPEST:
@@ -168,9 +173,13 @@ class _Builder:
         try:
             value = scalar(event.value) if plain else _tagged(event)
         except ValueError:
+            if plain:  # all that can fail then is to read more digits than Python does
+                raise _too_large(event) from None
             raise _at(
-                event, "not a value of its type", expected=event.tag, found=event.value[:40]
+                event, "not a value of its type", expected=event.tag, found=shown(event.value)
             ) from None
+        if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+            raise _too_large(event)
         return Node(line=line, column=column, value=value)
 
     def _sequence(self, event: Any, depth: int) -> Node:
@@ -206,6 +215,13 @@ class _Builder:
         key = str(event.value)
         if not key:
             raise _at(event, "an empty key", expected="text before the colon")
+        if key == "<<" and event.style is None:
+            raise _at(
+                event,
+                "a merge key, which YAML 1.2 does not have",
+                expected="keys of the mapping itself",
+                mend="write the merged values out",
+            )
         if key in node.keys:
             line, column = node.keys[key]
             raise _at(
@@ -246,6 +262,22 @@ def _unknown_tag(event: Any) -> Malformed:
         expected="plain values: mappings, lists, text, numbers, true, false, null",
         found=str(event.tag),
         mend="remove the tag, or put quotes round text that begins with '!'",
+    )
+
+
+def _is_empty(event: Any) -> bool:
+    """Whether a document's first event is all of it and stands for nothing written."""
+    if type(event).__name__ != "ScalarEvent":
+        return False
+    return bool((event.anchor, event.value, event.style, event.tag) == (None, "", None, None))
+
+
+def _too_large(event: Any) -> Malformed:
+    return _at(
+        event,
+        "a whole number that is too large",
+        expected=f"one from -{LARGEST_WHOLE} to {LARGEST_WHOLE}",
+        found=shown(event.value),
     )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from bench.suites.family import Family
 from bench.suites.fields import FIELDS, Composite
 from bench.suites.gates import GatesBlock
-from bench.suites.suite import NAME_PATTERN, SuiteFile
+from bench.suites.suite import NAME_PATTERN, PHANTOM_PROFILE, SuiteFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -89,7 +90,8 @@ def _properties() -> dict[str, Any]:
             "description": "Values laid over the defaults where they apply: 'phantom' where the "
             "data is synthetic.",
             "type": "object",
-            "additionalProperties": _reference("row"),
+            "properties": {PHANTOM_PROFILE: _reference("row")},
+            "additionalProperties": False,
         },
         "gates": _described("GatesBlock", "What bench check holds the suite's runs to."),
     }
@@ -108,14 +110,24 @@ def _dotted() -> dict[str, dict[str, Any]]:
 def _exclude() -> dict[str, Any]:
     """Rows to look for: a choice may be named by any of its parameters alone."""
     partial = {
-        name: {"anyOf": [_reference(f"key {name}"), {"type": "object"}]}
+        name: {"anyOf": [_reference(f"key {name}"), _part_of(field.kind)]}
         for name, field in FIELDS.items()
-        if isinstance(field.kind, Composite)
+        if isinstance(field.kind, Family)
     }
     keys = [*FIELDS, *_dotted()]
     return {
         "type": "object",
         "properties": {key: _reference(f"key {key}") for key in keys} | partial,
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+
+
+def _part_of(family: Family) -> dict[str, Any]:
+    """Any of a choice's parameters, with its name or without."""
+    return {
+        "type": "object",
+        "properties": {"name": {"enum": list(family.names)}} | family.parts(),
         "additionalProperties": False,
         "minProperties": 1,
     }

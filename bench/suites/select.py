@@ -22,9 +22,14 @@ Predicate = Callable[[str, Scenario], bool]
 DEEPEST = 50
 """Levels of brackets and 'not'."""
 
+_NESTED = r"[\[{][^\[\]{}]*[\]}]"
+for _ in range(3):
+    _NESTED = rf"[\[{{](?:[^\[\]{{}}]|{_NESTED})*[\]}}]"
+"""A list or mapping, of up to four levels: label policies by site and observation have three."""
+
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<bracket>[()])
-    | (?P<test>[A-Za-z_][^\s()=]*=(?:\[[^\]]*\]|\{[^}]*\}|'[^']*'|"[^"]*"|[^\s()]*))
+    rf"""\s*(?:(?P<bracket>[()])
+    | (?P<test>[A-Za-z_][^\s()=]*=(?:{_NESTED}|'[^']*'|"[^"]*"|[^\s()]*))
     | (?P<word>[^\s()=]+))""",
     re.VERBOSE,
 )

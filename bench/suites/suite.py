@@ -52,6 +52,9 @@ from bench.suites.select import predicate
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 """A suite's name is a folder's."""
 
+PHANTOM_PROFILE = "phantom"
+"""The profile that is laid over the defaults where the data is synthetic: the only one there is."""
+
 Row = dict[str, Any]
 NonEmptyRow = Annotated[Row, Field(min_length=1)]
 
@@ -144,7 +147,7 @@ class Suite:
         select
             An expression as after ``-k``; names do not depend on it.
         profile
-            The profile to lay over the defaults, if the suite has one of that name.
+            :data:`PHANTOM_PROFILE`, to lay it over the defaults if the suite has it; or None.
 
         Raises
         ------
@@ -203,6 +206,8 @@ def load_suite(name: str | Path) -> Suite:
     document = _find(str(name))
     model = validate(document, SuiteFile)
     source = InFile(document, ())
+    for profile in model.profiles:
+        _check_profile(profile, source.under("profiles", profile))
     include = source.under("include")
     rows = [
         include_axes(row, include.under(i), f"include row {i + 1}")
@@ -257,6 +262,17 @@ def _exclusion(number: int, row: Row, source: InFile) -> _Exclusion:
         except Mismatch as bad:
             raise wrong(bad, source.under(key)) from None
     return _Exclusion(number=number, place=str(source.where()), tests=tuple(tests))
+
+
+def _check_profile(name: str, source: InFile) -> None:
+    """A profile that nothing asks for would be passed over without a word."""
+    if name != PHANTOM_PROFILE:
+        raise SuiteError(
+            f"no data asks for a profile '{name}'",
+            where=source.where(on_key=True),
+            expected=f"'{PHANTOM_PROFILE}', for where the data is synthetic",
+            mend=did_you_mean(name, [PHANTOM_PROFILE]) or "write a suite of its own",
+        )
 
 
 def _shown(key: str, source: InFile) -> str:
