@@ -127,6 +127,47 @@ def test_intervals_can_be_chosen(files: tuple[Path, Path], method: str) -> None:
     assert documents[0]["conditions"]["Edema"]["method"] == name
 
 
+@pytest.mark.parametrize(
+    ("patients", "condition", "mean"),
+    [
+        # One patient: all replicates are equal, and DeLong's variance is not zero.
+        (1, "newcombe", "delong-logit"),
+        # Thirty patients, one of them with the only positive: a third of the replicates lack it.
+        (30, "newcombe", "delong-logit"),
+        (31, "bootstrap-percentile", "bootstrap-percentile"),
+    ],
+)
+def test_where_the_bootstrap_has_no_interval_the_table_says_what_stands_in(
+    tmp_path: Path, patients: int, condition: str, mean: str
+) -> None:
+    positive = {1: 15, 30: 2, 31: 40}[patients]
+    rows = [
+        (f"patient{i % patients}/study{i}", int(i % 30 < positive and i < 60)) for i in range(90)
+    ]
+    if patients == 30:
+        rows = [(name, int(name.startswith("patient0/") and label)) for name, label in rows]
+    (tmp_path / "t.csv").write_text("Study,Edema\n" + "".join(f"{n},{y}\n" for n, y in rows))
+    (tmp_path / "p.csv").write_text(
+        "Study,Edema\n" + "".join(f"{n},{i * 37 % 90}\n" for i, (n, _) in enumerate(rows))
+    )
+    arguments = (tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "--ci", "bootstrap")
+    document = json.loads(score(*arguments, "--json").stdout)
+    edema = document["conditions"]["Edema"]
+    assert (edema["method"], document["mean_method"]) == (condition, mean)
+    assert edema["ci"][0] < edema["auroc"] < edema["ci"][1]
+    stood_in = condition == "newcombe"
+    notes = " ".join(document["notes"])
+    assert ("† the bootstrap has no interval (all replicates are equal" in notes) == stood_in
+    assert ("The mean's interval: DeLong on the logit scale." in notes) == stood_in
+    assert "Intervals of AUROC: bootstrap percentiles of 1,000 replicates" in notes
+
+
+def test_the_confidence_is_written_in_full(files: tuple[Path, Path]) -> None:
+    for confidence, title in (("0.95", "95% CI"), ("0.975", "97.5% CI"), ("0.999", "99.9% CI")):
+        arguments = (files[0], "--truth", files[1], "-f", "csv", "--confidence", confidence)
+        assert title in score(*arguments).stdout.split("\n")[0].split(",")
+
+
 def test_output_goes_to_a_file(files: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "table.md"
     done = score(files[0], "--truth", files[1], "-f", "markdown", "-o", target)

@@ -196,3 +196,15 @@ def test_percentiles_need_defined_replicates() -> None:
     assert percentile_interval(values) == pytest.approx((0.025, 0.975))
     values[:100] = np.nan
     assert percentile_interval(values) is None
+
+
+def test_equal_replicates_are_no_interval() -> None:
+    """All studies are one patient's: every replicate is the same, and certainty is not meant."""
+    labels, scores = (
+        np.array([[1.0], [0.0], [0.0], [1.0]]),
+        np.array([[[9.0], [1.0], [8.5], [8.0]]]),
+    )
+    drawn = bootstrap(labels, scores, np.zeros(4), replicates=100)
+    assert set(drawn.aurocs[:, 0]) == {0.75}
+    assert drawn.interval(0) is None
+    assert drawn.mean_interval([0]) is None

@@ -10,7 +10,7 @@ from bench.report.references import Reference
 from bench.report.table import Column, Table, decimals
 from bench.scoring.evaluation import Asked, Evaluation
 from bench.scoring.operating import Fixed
-from bench.scoring.report import MINIMUM_CLASS, ConditionScore
+from bench.scoring.report import MINIMUM_CLASS, NAMES, ConditionScore
 
 UNRELIABLE, STAND_IN = "*", "†"
 METHODS = {
@@ -36,7 +36,7 @@ def model_table(
     columns = [
         Column(key="condition", title="Condition"),
         _auroc("auroc", "AUROC"),
-        Column(key="interval", title=f"{asked.confidence:.0%} CI", write=_interval, align="right"),
+        _interval_column(asked),
         _number("auprc", "AUPRC", 3),
         Column(key="positives", title="Pos.", align="right", missing=""),
         Column(key="n", title="n", align="right", missing=""),
@@ -85,7 +85,7 @@ def each_table(
         Column(key="model", title="Model"),
         Column(key="n", title="n", align="right"),
         _auroc("auroc", "Mean AUROC"),
-        Column(key="interval", title=f"{asked.confidence:.0%} CI", write=_interval, align="right"),
+        _interval_column(asked),
     ]
     if any(e.readers for e in evaluations):
         columns.append(Column(key="below", title="Below", write=_below, align="right"))
@@ -193,6 +193,12 @@ def _auroc(key: str, title: str) -> Column:
     return Column(key=key, title=title, write=decimals(4), align="right", missing="undefined")
 
 
+def _interval_column(asked: Asked) -> Column:
+    """Its title says the confidence in full: 99.5 % is not 100 %."""
+    title = f"{100 * asked.confidence:.10g}% CI"
+    return Column(key="interval", title=title, write=_interval, align="right")
+
+
 def _number(key: str, title: str, places: int) -> Column:
     return Column(key=key, title=title, write=decimals(places), align="right")
 
@@ -229,8 +235,9 @@ def _notes(
 
 def _method_notes(evaluations: Sequence[Evaluation], asked: Asked) -> list[str]:
     scores = [c.score for e in evaluations for c in e.conditions.values()]
-    used = list(dict.fromkeys(s.method for s in scores if s.method in METHODS))
-    text = " and ".join(METHODS[method] for method in used) or METHODS["delong-logit"]
+    used = list(dict.fromkeys(s.method for s in scores if s.ci and s.method in METHODS))
+    used = used or [NAMES[asked.method]]
+    text = " and ".join(METHODS[method] for method in used)
     if "bootstrap-percentile" in used:
         text += f" of {asked.replicates:,} replicates, clustered by patient, seed {asked.seed}"
     notes = [f"Intervals of AUROC: {text}."]
@@ -239,12 +246,25 @@ def _method_notes(evaluations: Sequence[Evaluation], asked: Asked) -> list[str]:
             f"{UNRELIABLE} fewer than {MINIMUM_CLASS} positives or negatives (for the mean, in one "
             "of its tasks): the interval is unreliable."
         )
-    if any(s.method == "newcombe" for s in scores):
-        notes.append(
-            f"{STAND_IN} DeLong's variance is zero or has no degrees of freedom: "
-            "Newcombe's interval (2006, method 5) instead."
-        )
+    if any(s.method == "newcombe" and s.ci for s in scores):
+        notes.append(f"{STAND_IN} {_no_interval(asked)}: Newcombe's (2006, method 5) instead.")
+    means = {e.report.mean_method for e in evaluations if e.report.mean_ci}
+    notes += [
+        f"The mean's interval: {METHODS[method]}."
+        for method in METHODS
+        if method in means and method not in used
+    ]
     return notes
+
+
+def _no_interval(asked: Asked) -> str:
+    """Why the method asked for can have no interval."""
+    if asked.method == "bootstrap":
+        return (
+            "the bootstrap has no interval (all replicates are equal, or more than one in twenty "
+            "lacks a class)"
+        )
+    return "DeLong's variance is zero or has no degrees of freedom, so it has no interval"
 
 
 def _own_notes(evaluation: Evaluation) -> list[str]:

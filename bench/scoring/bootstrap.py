@@ -37,7 +37,7 @@ class Bootstrap:
     """Distinct patients that were drawn from."""
 
     def interval(self, condition: int, confidence: float = 0.95) -> tuple[float, float] | None:
-        """Percentile interval of one condition; None where too many replicates are undefined."""
+        """Percentile interval of one condition; None as :func:`percentile_interval` says."""
         return percentile_interval(self.aurocs[:, condition], confidence)
 
     def mean_interval(
@@ -48,9 +48,13 @@ class Bootstrap:
 
 
 def percentile_interval(values: Array, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The central interval of the replicates that are not NaN; None where too many are."""
+    """The central interval of the replicates that are not NaN.
+
+    None where too many are NaN, and where all others are equal, as when every study is one
+    patient's: an interval of one point would claim certainty that the data does not give.
+    """
     defined = values[~np.isnan(values)]
-    if len(defined) < MINIMUM_DEFINED * len(values):
+    if len(defined) < MINIMUM_DEFINED * len(values) or np.ptp(defined) == 0.0:
         return None
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(defined, [tail, 1.0 - tail])

@@ -34,7 +34,8 @@ class ConditionScore:
     ci: Interval | None
     method: str
     """``delong-logit``, ``delong-wald``, ``bootstrap-percentile``, or ``newcombe`` where the
-    method asked for has no variance to work with."""
+    method asked for has no interval: no variance to work with, or too few replicates that have
+    both classes."""
     positives: int
     n: int
     """Studies with a label for this observation."""
@@ -130,10 +131,8 @@ def score_studies(
             mean_ci = resampled.mean_interval(over, confidence)
         if mean_ci is None:
             scale: Literal["logit", "wald"] = "wald" if method == "wald" else "logit"
-            mean_ci, mean_method = (
-                _mean_interval(mean, over, parts, scale, confidence),
-                NAMES[scale],
-            )
+            mean_ci = _mean_interval(mean, over, parts, scale, confidence)
+            mean_method = NAMES[scale]
     return ScoreReport(
         n=len(labels),
         members=len(scores),
