@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, QuietOption
+from bench.cli.options import Format, FormatOption, JsonOption, OutputOption, QuietOption, remark
 
 if TYPE_CHECKING:
     from bench.comparison.gates import Check, Given
@@ -97,8 +97,7 @@ def check(
     found = hold(given, reference, gates)
     shown_as = "json" if as_json else form.value
     _show(found, shown_as, output, strict=strict, remarks=remarks, quiet=quiet)
-    if not quiet:
-        _hint(found, paths)
+    _hint(found, paths, quiet=quiet)
     raise typer.Exit(found.exit_code(strict=strict))
 
 
@@ -120,17 +119,17 @@ def _show(
         emit(render_json(table, outcome=verdict, exit_code=found.exit_code(strict=strict)), output)
     else:
         show(table, form, output, quiet=quiet)
-    if output is not None and not quiet:
-        typer.echo(f"{verdict} Wrote {output}.", err=True)
+    if output is not None:
+        remark(f"{verdict} Wrote {output}.", quiet=quiet)
 
 
-def _hint(found: Check, paths: list[Path]) -> None:
+def _hint(found: Check, paths: list[Path], *, quiet: bool) -> None:
     """The command that makes a reference where there is none."""
     for folder in found.references:
         if not folder.exists():
             runs = " ".join(str(path) for path in paths)
             command = f"bench check --update {runs} --reference {folder}"
-            typer.echo(f"To make these runs the reference: {command}", err=True)
+            remark(f"To make these runs the reference: {command}", quiet=quiet)
 
 
 def _need_runs(given: Given, paths: list[Path]) -> None:
@@ -209,8 +208,7 @@ def _update(given: Given, reference: Path | None, *, quiet: bool) -> None:
         work = [([r for r in given.runs if r.suite == s], REFERENCES / s) for s in suites]
     for runs, folder in work:
         for path, run in zip(update_reference(runs, folder), runs, strict=True):
-            if not quiet:
-                typer.echo(f"wrote {path}", err=True)
+            remark(f"wrote {path}", quiet=quiet)
             if run.git.get("dirty"):
                 typer.echo(
                     f"bench: warning: {run.name} was run from source that was not committed",

@@ -14,8 +14,10 @@ from bench.cli.options import (
     FormatOption,
     JsonOption,
     OutputOption,
+    QuietOption,
     ResultsOption,
     SplitName,
+    remark,
 )
 
 
@@ -57,6 +59,7 @@ def compare(
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Hold runs against published results, or against other runs.
 
@@ -82,5 +85,5 @@ def compare(
         )
         text = write(comparisons, style, **looks(output))
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        remark(f"note: {note}", quiet=quiet)
     emit(text, output)

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.app import app
 from bench.cli.options import (
+    MOST_CORES,
     Format,
     FormatOption,
     JsonOption,
@@ -18,6 +19,7 @@ from bench.cli.options import (
     OutputOption,
     QuietOption,
     TreesArgument,
+    number_option,
 )
 from bench.cli.run import OnBadImage
 
@@ -41,6 +43,7 @@ def info(
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Count a tree's patients, studies, images and labels, and warn of what is odd.
 
@@ -57,13 +60,15 @@ def info(
         return
     by_study = level is Level.study
     tables = [overview, *(label_table(found, split, by_study=by_study) for split in found.splits)]
-    show(tables, form.value, output)
+    show(tables, form.value, output, quiet=quiet)
 
 
 @data.command()
 def pack(
     folders: TreesArgument = None,
-    size: Annotated[int, typer.Option(min=1, max=4096, help="Height and width in pixels.")] = 320,
+    size: Annotated[
+        int, number_option("--size", low=1, high=4096, help="Height and width in pixels.")
+    ] = 320,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +81,10 @@ def pack(
         typer.Option(help="An image that cannot be read is an error, or is left out."),
     ] = OnBadImage.fail,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that decode; else one a core.")
+        int | None,
+        number_option(
+            "--workers", low=1, high=MOST_CORES, help="Processes that decode; else one a core."
+        ),
     ] = None,
     form: FormatOption = Format.table,
     output: OutputOption = None,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.data import data as data_app
-from bench.cli.options import Format, FormatOption, JsonOption, QuietOption
+from bench.cli.options import (
+    MOST_CORES,
+    Format,
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    number_option,
+    remark,
+)
 
 if TYPE_CHECKING:
     from bench.data.split import Tree
@@ -25,13 +33,18 @@ def phantom(
         typer.Option("--output", "-o", help="The folder to write: new, empty or a phantom."),
     ] = None,
     train_patients: Annotated[
-        int | None, typer.Option(help="Training patients.", min=1, show_default=AS_EMBEDDED)
+        int | None,
+        number_option(
+            "--train-patients", low=1, help="Training patients.", show_default=AS_EMBEDDED
+        ),
     ] = None,
     valid_patients: Annotated[
-        int | None, typer.Option(help="Valid patients.", min=0, show_default=AS_EMBEDDED)
+        int | None,
+        number_option("--valid-patients", low=0, help="Valid patients.", show_default=AS_EMBEDDED),
     ] = None,
     test_patients: Annotated[
-        int | None, typer.Option(help="Test patients.", min=0, show_default=AS_EMBEDDED)
+        int | None,
+        number_option("--test-patients", low=0, help="Test patients.", show_default=AS_EMBEDDED),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Pixels a side.", show_default=AS_EMBEDDED)
@@ -40,7 +53,14 @@ def phantom(
         int | None, typer.Option(help="What every draw follows from.", show_default=AS_EMBEDDED)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Threads; changes no byte.", min=1, show_default="one a core")
+        int | None,
+        number_option(
+            "--workers",
+            low=1,
+            high=MOST_CORES,
+            help="Threads; changes no byte.",
+            show_default="one a core",
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -93,9 +113,8 @@ def _write_tree(output: Path, *, quiet: bool, **parameters: int | None) -> Tree:
             bar.update(done - bar.pos)
 
         tree = write_phantom(output, progress=progress, **parameters)  # type: ignore[arg-type]
-    if not quiet:
-        counts = ", ".join(f"{len(split):,} {name}" for name, split in tree.splits.items())
-        print(f"SYNTHETIC: wrote {counts} images to {output}", file=sys.stderr)
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in tree.splits.items())
+    remark(f"SYNTHETIC: wrote {counts} images to {output}", quiet=quiet)
     return tree
 
 
@@ -120,8 +139,7 @@ def _write_sheet(file: Path, *, quiet: bool) -> None:
         raise UsageError(
             "the picture cannot be written", where=file, found=error.strerror or str(error)
         ) from error
-    if not quiet:
-        print(f"SYNTHETIC: drew {file}", file=sys.stderr)
+    remark(f"SYNTHETIC: drew {file}", quiet=quiet)
 
 
 def truth_table(tree: Tree) -> Table:

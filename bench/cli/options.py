@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+MOST_CORES = 4096
+"""More workers than that, or threads of one, are a slip of the pen on any machine there is."""
+LONGEST = 18
+"""Characters of a number that an option takes: so many fit into 64 bits."""
 
 
 class Format(StrEnum):
@@ -32,6 +39,37 @@ class SplitName(StrEnum):
 
     valid = "valid"
     test = "test"
+
+
+def number_option(name: str, *, low: int, high: int | None = None, help: str, **more: Any) -> Any:
+    """An option that takes a whole number from ``low``, to ``high`` where there is an end.
+
+    Whatever else is given is refused in bench's words (UsageError), not in typer's.
+    """
+    return typer.Option(name, parser=_whole_number(name, low, high), metavar="N", help=help, **more)
+
+
+def _whole_number(name: str, low: int, high: int | None) -> Callable[[str], int]:
+    wanted = f"a whole number from {low:,}" + ("" if high is None else f" to {high:,}")
+
+    def read(word: str) -> int:
+        from bench.errors import UsageError
+
+        text = str(word)  # a default is a number already
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise UsageError(f"{name} is not a number", expected=wanted, found=text or "nothing")
+        number = int(text) if len(text) <= LONGEST else None
+        if number is None or number < low or (high is not None and number > high):
+            raise UsageError(f"{name} is out of range", expected=wanted, found=text)
+        return number
+
+    return read
+
+
+def remark(text: str, *, quiet: bool) -> None:
+    """A line for people, on standard error; with ``--quiet`` none."""
+    if not quiet:
+        typer.echo(text, err=True)
 
 
 SuiteArgument = Annotated[

@@ -14,6 +14,7 @@ from bench.cli.options import (
     FormatOption,
     JsonOption,
     OutputOption,
+    QuietOption,
     ResultsOption,
     SelectOption,
     SetOption,
@@ -43,6 +44,7 @@ def plan(
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show what a suite would do: scenarios, state and cost."""
     from bench.report.render import show
@@ -60,7 +62,7 @@ def plan(
     tables = [scenario_table(ahead.suite, ahead.items, ahead.notes)]
     if origins:
         tables += [origin_table(item) for item in ahead.items]
-    show(tables, "json" if as_json else form.value, output)
+    show(tables, "json" if as_json else form.value, output, quiet=quiet)
 
 
 def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:

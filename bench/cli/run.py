@@ -10,6 +10,7 @@ import typer
 
 from bench.cli.app import app
 from bench.cli.options import (
+    MOST_CORES,
     DataOption,
     DeviceOption,
     QuietOption,
@@ -17,6 +18,7 @@ from bench.cli.options import (
     SelectOption,
     SetOption,
     SuiteArgument,
+    number_option,
 )
 
 if TYPE_CHECKING:
@@ -50,16 +52,20 @@ def run(
     ] = "paper",
     workers: Annotated[
         int,
-        typer.Option(
-            min=1,
+        number_option(
+            "--workers",
+            low=1,
+            high=MOST_CORES,
             help="Processes on this machine that share a round's clients; for several GPUs start "
             "`torchrun --nproc-per-node N -m bench run …` instead.",
         ),
     ] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(
-            min=1,
+        number_option(
+            "--threads",
+            low=1,
+            high=MOST_CORES,
             help="Threads of each process; else $OMP_NUM_THREADS, else the cores shared out among "
             "the workers. On a CPU bits depend on it, and not on --workers.",
             show_default=False,

@@ -16,6 +16,8 @@ from bench.cli.options import (
     Level,
     OutputOption,
     QuietOption,
+    number_option,
+    remark,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ def score(
     level: Annotated[Level, typer.Option(help="Score studies, or each image.")] = Level.study,
     ci: Annotated[Intervals, typer.Option(help="How intervals are computed.")] = Intervals.logit,
     confidence: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
-    replicates: Annotated[int, typer.Option(min=100, help="Replicates of the bootstrap.")] = 1000,
+    replicates: Annotated[
+        int, number_option("--replicates", low=100, help="Replicates of the bootstrap.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     radiologists: Annotated[
         Path | None,
@@ -166,8 +170,8 @@ def score(
         emit(render_json(table, **extra), output)
     else:
         show(table, form.value, output, quiet=quiet)
-    if output is not None and not quiet:
-        typer.echo(f"wrote {output}", err=True)
+    if output is not None:
+        remark(f"wrote {output}", quiet=quiet)
 
 
 def _confidence(value: float) -> float:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import DeviceOption, Format, FormatOption, JsonOption, OutputOption
+from bench.cli.options import (
+    DeviceOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +29,7 @@ def verify(
     form: FormatOption = Format.table,
     output: OutputOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Check that strategies which must agree do.
 
@@ -36,7 +44,7 @@ def verify(
     prepare(chosen)
     findings = list(findings_on(chosen))
     table = verification_table(findings, device_name(chosen) or chosen.type)
-    show(table, "json" if as_json else form.value, output)
+    show(table, "json" if as_json else form.value, output, quiet=quiet)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
 
