@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,6 +102,9 @@ def test_too_many_shards():
     pool = images(np.zeros(10, dtype=int), ["a"])
     with pytest.raises(SuiteError, match=r"per_client of at most 3 with 3 clients"):
         partition(choice("shards", per_client=4), pool, clients=3, seed=0)
+    with pytest.raises(SuiteError) as caught:
+        partition(choice("shards", per_client=11), pool, clients=3, seed=0)
+    assert caught.value.expected == "per_client of at most 3 with 3 clients"  # no client has 11
 
 
 @settings(max_examples=40, deadline=None)
@@ -254,6 +259,40 @@ def test_prevalence_shifts_log_odds_by_sigma():
     rate = describe(shared, pool).prevalence()[:, 1]
     # The two tilts, of "rest" and of "rare", are independent: their difference has σ·√2.
     assert np.log(rate / (1 - rate)).std() == pytest.approx(0.5 * 2**0.5, rel=0.1)
+
+
+def test_a_prevalence_tilted_beyond_balance_says_how_unequal_its_sizes_are():
+    pool = images(np.random.default_rng(1).integers(0, 10, 600), DIGITS)
+    shared = partition(choice("prevalence", sigma=1000.0), pool, clients=5, seed=0)
+    said = re.search(r"expected sizes up to (.*)% from equal", shared.description)
+    # Drawn evenly within each of ten classes: a client has as many as expected, but for a few.
+    farthest = max(abs(size / 120 - 1) for size in shared.sizes)
+    assert farthest > 0.3
+    assert float(said[1]) / 100 == pytest.approx(farthest, abs=5 / 120)
+    usual = partition(choice("prevalence", sigma=1.0), pool, clients=5, seed=0)
+    assert ": sizes balanced in expectation; " in usual.description
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        choice("quantity", law="power", exponent=-1000.0),
+        choice("quantity", law="lognormal", sigma=1000.0),
+        choice("quantity", law="dirichlet", alpha=1e308),
+        choice("quantity", law="explicit", sizes=(1e308,) * 5),
+        choice("dirichlet", alpha=1e308, balanced=False, min_size=0),
+        choice("dirichlet", alpha=1e308, balanced=True, min_size=0),
+        choice("dirichlet", alpha=5e-324, balanced=True, min_size=0),
+        choice("prevalence", sigma=1e308),
+    ],
+    ids=str,
+)
+def test_parameters_beyond_the_range_of_floats_are_refused_and_not_computed_with(rule):
+    pool = images(np.repeat(np.arange(10), 60), DIGITS)
+    with pytest.raises(SuiteError) as caught:
+        partition(rule, pool, clients=5, seed=0)
+    assert caught.value.what == f"the partition '{rule.name}' is too extreme to be computed"
+    assert caught.value.found == str(rule)
 
 
 def test_uncertainty_skews_the_share_at_equal_sizes():

@@ -97,7 +97,7 @@ def partition(
             mend="lower clients" if clients > 1 else "raise clients",
         )
     random = generator(seed, "partition")
-    draw = RULES[choice.name](units, clients, random, **dict(choice.parameters))
+    draw = _drawn(choice, units, clients, random)
     client, moved = fill(draw.client, units, clients=clients, least=draw.least, random=random)
     shares = _rows_of(client[units.unit], units.rows, clients)
     return Partition(
@@ -106,6 +106,20 @@ def partition(
         fingerprint=fingerprint(shares),
         description=_describe(choice, draw, units, moved),
     )
+
+
+def _drawn(choice: Choice, units: Units, clients: int, random: np.random.Generator) -> Draw:
+    """What the rule draws; raises SuiteError rather than go on with infinity or NaN."""
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            return RULES[choice.name](units, clients, random, **dict(choice.parameters))
+    except FloatingPointError:
+        raise SuiteError(
+            f"the partition '{choice.name}' is too extreme to be computed",
+            expected="parameters with which no size or share leaves the range of floats",
+            found=str(choice),
+            mend="choose parameters nearer to the defaults",
+        ) from None
 
 
 def fingerprint(clients: Sequence[NDArray[np.int64]]) -> str:

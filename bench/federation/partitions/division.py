@@ -139,8 +139,8 @@ def _too_few(units: Units, clients: int, least: int) -> SuiteError:
     return SuiteError(
         f"{clients} clients of at least {least} images each cannot be made",
         expected=f"min_size of at most {safe}, or fewer clients: {units.images:,} images over "
-        f"{clients} clients are {units.images // clients} each, and a {units.noun} "
-        f"of up to {largest} is never divided",
+        f"{clients} clients are {units.images // clients} each, and no {units.noun}, of which "
+        f"one has {largest}, is divided",
         found=f"min_size {least} with {clients} clients",
         mend="lower min_size or clients",
     )

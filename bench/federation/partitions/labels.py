@@ -22,10 +22,11 @@ def shards(units: Units, clients: int, random: np.random.Generator, *, per_clien
     """
     number = clients * per_client
     if number > len(units):
+        most = len(units) // per_client
+        fewer = f", or at most {most:,} clients with {per_client} shards each" if most else ""
         raise SuiteError(
             f"{number:,} shards cannot be made of {len(units):,} {units.noun}s",
-            expected=f"per_client of at most {len(units) // clients} with {clients} clients, or at "
-            f"most {len(units) // per_client:,} clients with {per_client} shards each",
+            expected=f"per_client of at most {len(units) // clients} with {clients} clients{fewer}",
             found=f"{clients} clients with {per_client} shards each",
             mend="lower per_client or clients",
         )

@@ -23,14 +23,14 @@ def prevalence(units: Units, clients: int, random: np.random.Generator, *, sigma
     Client i draws a tilt t_io ~ N(0, ``sigma``²) for each condition o. A unit that is positive for
     the conditions y goes to client i with probability proportional to exp(b_i + Σ_o t_io·y_o), so
     the log odds of condition o differ between clients i and j by t_io - t_jo, other conditions
-    being equal. The b_i make the clients' expected numbers of images equal. A ``sigma`` of 0 is
-    IID.
+    being equal. The b_i make the clients' expected numbers of images equal, or as nearly so as a
+    very large ``sigma`` lets them, which the description then says. A ``sigma`` of 0 is IID.
     """
     patterns, pattern = _patterns(units.positive > 0)
     tilt = sigma * random.standard_normal((clients, patterns.shape[1]))
     score = patterns.astype(np.float64) @ tilt.T
     weight = np.bincount(pattern, weights=units.weight).astype(np.float64)
-    chance = _balanced_chances(score, weight)
+    chance, unequal = _balanced_chances(score, weight)
     # One search for all: row r of the cumulative chances is shifted to lie in (r, r + 1].
     reached = np.cumsum(chance, axis=1)
     reached /= reached[:, -1:]
@@ -38,10 +38,12 @@ def prevalence(units: Units, clients: int, random: np.random.Generator, *, sigma
     flat = (reached + np.arange(len(patterns))[:, None]).ravel()
     place = np.searchsorted(flat, pattern + drawn, side="right")
     client = np.minimum(place - pattern * clients, clients - 1)
+    sizes = "sizes balanced in expectation"
+    if unequal >= SIZE_TOLERANCE:
+        sizes = f"expected sizes up to {unequal:.2%} from equal, for sigma is large"
     return Draw(
         client=client,
-        text="sizes balanced in expectation; each client's log odds of each condition "
-        f"shifted by N(0, {sigma:g}²)",
+        text=f"{sizes}; each client's log odds of each condition shifted by N(0, {sigma:g}²)",
     )
 
 
@@ -54,8 +56,11 @@ def _patterns(positive: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[n
 
 def _balanced_chances(
     score: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(p, k) chances of each client for each pattern, whose expected sizes are equal."""
+) -> tuple[NDArray[np.float64], float]:
+    """(p, k) chances of each client for each pattern, whose expected sizes are equal.
+
+    With it, by how much the size that is farthest from equal is off, as a share of it.
+    """
     clients = score.shape[1]
     base = np.exp(score - score.max(axis=1, keepdims=True))
     offset = np.ones(clients)
@@ -63,11 +68,12 @@ def _balanced_chances(
         chance = base * offset
         chance /= chance.sum(axis=1, keepdims=True)
         size = weight @ chance * (clients / weight.sum())
-        if np.abs(size - 1).max() < SIZE_TOLERANCE:
+        unequal = float(np.abs(size - 1).max())
+        if unequal < SIZE_TOLERANCE:
             break
         offset = offset / np.maximum(size, np.finfo(np.float64).tiny)
         offset /= offset.max()
-    return chance
+    return chance, unequal
 
 
 def _stratified(
