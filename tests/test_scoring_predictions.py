@@ -201,7 +201,7 @@ BAD_PREDICTIONS = {
     "no id": ("Image,Edema\npatient1/study1,1\n", "p0.csv:1: the file has no column 'Study'"),
     "semicolons": (PREDICTIONS.replace(",", ";"), "separate the cells by commas instead of ';'"),
     "two columns": (PREDICTIONS.replace("Fracture", "edema"), "two columns have the same name"),
-    "blank id": (PREDICTIONS + ",0.5,0.5\n", "p0.csv:5: a row has no id"),
+    "blank id": (PREDICTIONS + ",0.5,0.5\n", "p0.csv:5: a row has no id\n  expected: an id such"),
     "duplicate": (
         PREDICTIONS + "test/patient1/study1/,0.9,0.1\n",
         "p0.csv:5: an id occurs twice\n  found: 'test/patient1/study1/', first on line 2",
@@ -306,6 +306,50 @@ def test_frontal_needs_to_know_the_views(tmp_path: Path) -> None:
     partly = IMAGES.replace("study2/view1_frontal", "study2/view1_lateral")
     result = scored(tmp_path, TRUTH, partly, views="frontal")
     assert result.notes == ("Without a frontal view, so scored by all views: 1 study.",)
+
+
+def test_a_study_without_a_frontal_view_needs_all_of_its_views(tmp_path: Path) -> None:
+    """Such a study is scored by all views, so one of them must not be missing unsaid."""
+    laterals = IMAGES.replace("view1_frontal.jpg,0.4", "view1_lateral.jpg,0.4")
+    truth = IMAGE_TRUTH.replace("study2/view1_frontal", "study2/view1_lateral")
+    second = "test/patient3/study2/view2_lateral.jpg"
+    with pytest.raises(PredictionError, match=r"no prediction for 1 of the truth's 4 images") as no:
+        scored(tmp_path, truth + f"{second},0\n", laterals, views="frontal")
+    assert "nothing for patient3/study2/view2_lateral" in str(no.value)
+    with pytest.raises(PredictionError, match=r"does not list 1 image of its studies"):
+        scored(tmp_path, truth, laterals + f"{second},0.8,0.8\n", views="frontal")
+    both = scored(
+        tmp_path, truth + f"{second},0\n", laterals + f"{second},0.8,0.8\n", views="frontal"
+    )
+    assert both.scored.scores[0, :, 0].tolist() == [0.2, 0.2, 0.8]
+
+
+def test_one_file_may_know_the_views_for_both(tmp_path: Path) -> None:
+    """The truth has the column, or the predictions have it; where both do, they must agree."""
+
+    def unnamed(text: str, *views: str) -> str:
+        lines = text.replace("_frontal", "").replace("_lateral", "").splitlines()
+        if not views:
+            return "\n".join(lines)
+        return "\n".join(
+            f"{line},{view}" for line, view in zip(lines, ("Frontal/Lateral", *views), strict=True)
+        )
+
+    views = ("Frontal", "Lateral", "Frontal", "Frontal")
+    for truth, predictions in (
+        (unnamed(IMAGE_TRUTH, *views), unnamed(IMAGES)),
+        (unnamed(IMAGE_TRUTH), unnamed(IMAGES, *views)),
+    ):
+        result = scored(tmp_path, truth, predictions, views="frontal")
+        assert result.scored.scores[0, :, 0].tolist() == [0.2, 0.2, 0.4]
+        assert not any("Without a frontal view" in note for note in result.notes)
+    turned = unnamed(IMAGES, "Lateral", "Frontal", "Frontal", "Frontal")
+    with pytest.raises(
+        PredictionError, match=r"p0.csv:2: .* differ on the view of patient1/"
+    ) as no:
+        scored(tmp_path, unnamed(IMAGE_TRUTH, *views), turned, views="frontal")
+    assert "expected: Frontal, as in" in str(no.value)
+    assert scored(tmp_path, unnamed(IMAGE_TRUTH, *views), turned).scored.scores[0, 0, 0] == 0.9
 
 
 def test_an_ensembles_files_must_match(tmp_path: Path) -> None:

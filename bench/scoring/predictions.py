@@ -14,7 +14,7 @@ from bench.errors import PredictionError, did_you_mean
 from bench.scoring.auroc import Array
 from bench.scoring.score_file import ScoreFile, read_score_file
 from bench.scoring.studies import StudyScores
-from bench.scoring.views import combine_views, without_frontal
+from bench.scoring.views import FRONTAL, combine_views, without_frontal
 
 Uncertain = Literal["fail", "ignore", "zeros", "ones"]
 Level = Literal["study", "image"]
@@ -249,7 +249,11 @@ def to_units(truth: Truth, file: ScoreFile, scores: Array) -> tuple[Array, list[
     if truth.level == "image":
         if file.level != "image":
             raise PredictionError(
-                "the truth is about images and the predictions are about studies", where=file.path
+                "the truth is about images and the predictions are about studies",
+                where=file.path,
+                expected=f"ids such as {truth.units[0]!r} ({truth.file.path})",
+                found=repr(file.keys[0].unit),
+                mend="give the predictions a row an image, as the truth has",
             )
         index = {key.unit: row for row, key in enumerate(file.keys)}
         rows = _find(truth, file, index, truth.units.tolist(), notes)
@@ -259,7 +263,8 @@ def to_units(truth: Truth, file: ScoreFile, scores: Array) -> tuple[Array, list[
     rows = _find(truth, file, names, truth.units.tolist(), notes)
     if file.level == "study":
         return scores[rows], notes
-    table = _Table(studies=np.array(list(names)), study=study, view=file.views)
+    view = _known_views(file, truth.file)
+    table = _Table(studies=np.array(list(names)), study=study, view=view)
     notes += _check_views(truth, file, table, rows)
     return np.asarray(combine_views(scores, table, truth.rules.views))[rows], notes
 
@@ -298,12 +303,23 @@ def _find(
     return np.array([index[unit] for unit in units], dtype=np.int64)
 
 
+def _known_views(file: ScoreFile, other: ScoreFile) -> NDArray[np.str_]:
+    """(n,) the view of each row; where the file does not say, what the other says of the image."""
+    told = dict(zip((key.unit for key in other.keys), other.views.tolist(), strict=True))
+    return np.array(
+        [
+            view or told.get(key.unit, "")
+            for key, view in zip(file.keys, file.views.tolist(), strict=True)
+        ]
+    )
+
+
 def _check_views(
     truth: Truth, file: ScoreFile, table: _Table, rows: NDArray[np.int64]
 ) -> list[str]:
     """That no view the truth lists is missing, and what ``frontal`` had to work with."""
     frontal = truth.rules.views == "frontal"
-    if frontal and not (table.view == "Frontal").any():
+    if frontal and not (table.view == FRONTAL).any():
         raise PredictionError(
             "no view is known to be frontal",
             where=file.path,
@@ -311,6 +327,8 @@ def _check_views(
             mend="use --views max or mean",
         )
     if truth.file.level == "image":
+        if frontal:
+            _check_agreement(truth, file)
         _check_images(truth, file, frontal)
     lacking = int(np.count_nonzero(without_frontal(table)[rows])) if frontal else 0
     if lacking:
@@ -318,23 +336,28 @@ def _check_views(
     return []
 
 
+def _check_agreement(truth: Truth, file: ScoreFile) -> None:
+    """That both say the same of an image's view, where both say something."""
+    theirs = dict(zip((k.unit for k in truth.file.keys), truth.file.views.tolist(), strict=True))
+    for row, (key, view) in enumerate(zip(file.keys, file.views.tolist(), strict=True)):
+        other = theirs.get(key.unit, "")
+        if view and other and view != other:
+            raise PredictionError(
+                f"the predictions and the truth differ on the view of {key.unit}",
+                where=file.where(row),
+                expected=f"{other}, as in {truth.file.path}",
+                found=view,
+                mend="correct one of them, or use --views max or mean",
+            )
+
+
 def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
     """That the images used are exactly the truth's: a study's score depends on each of them."""
-    needed, have = (
-        {
-            key.unit
-            for key, view in zip(one.keys, one.views.tolist(), strict=True)
-            if not frontal or view == "Frontal"
-        }
-        for one in (truth.file, file)
-    )
+    needed = _used(truth.file, _known_views(truth.file, file), frontal)
     studies = {key.study for key in truth.file.keys}
     missing = sorted(needed - {key.unit for key in file.keys})
-    extra = sorted(
-        key.unit
-        for key in file.keys
-        if key.unit in have and key.unit not in needed and key.study in studies
-    )
+    additional = _used(file, _known_views(file, truth.file), frontal) - needed
+    extra = sorted(key.unit for key in file.keys if key.unit in additional and key.study in studies)
     if missing:
         raise PredictionError(
             f"no prediction for {len(missing)} of the truth's {_count(len(needed), 'image')}",
@@ -349,6 +372,14 @@ def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
             found=_some(extra),
             mend="take them out, or use a truth with one row a study",
         )
+
+
+def _used(file: ScoreFile, views: NDArray[np.str_], frontal: bool) -> set[str]:
+    """The images that scores of studies are made of: all, or as ``frontal`` chooses them."""
+    of = zip(file.keys, views.tolist(), strict=True)
+    chosen = {key.unit for key, view in of if not frontal or view == FRONTAL}
+    studies = {key.study for key in file.keys if key.unit in chosen}
+    return chosen | {key.unit for key in file.keys if key.study not in studies}
 
 
 def _count(n: int, level: str) -> str:

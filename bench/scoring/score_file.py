@@ -209,7 +209,13 @@ def _keys(
         key = parse_id(row[at])
         where = Where(path, lines[i])
         if key is None:
-            raise PredictionError("a row has no id", where=where)
+            raise PredictionError(
+                "a row has no id",
+                where=where,
+                expected="an id such as CheXpert-v1.0/test/patient64741/study1",
+                found=repr(row[at]),
+                mend="take the row out, or write which study or image it is about",
+            )
         if key.unit in seen:
             raise PredictionError(
                 "an id occurs twice",
