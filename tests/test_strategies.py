@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import SuiteError
+from bench.errors import ScenarioFailed, SuiteError
 from bench.federation.strategies import TABLE
 from bench.federation.strategies.drift import effective_steps
 from bench.federation.strategies.private import spent
 from bench.suites.catalog import STRATEGIES
-from bench.suites.scenario import Choice, Scenario
+from bench.suites.scenario import FAMILIES, Choice, Scenario
 from bench.verify.federations import defaults
 from tests.federation_toys import BodyAndHead, toy, vector
 
@@ -239,6 +239,50 @@ def test_krum_needs_enough_clients(tmp_path):
     with pytest.raises(SuiteError, match="at least 5") as error:
         toy(tmp_path, "krum", clients=clients, byzantine=1, multi=1)
     assert "byzantine to 0" in str(error.value)
+
+
+FIVE = {"targets": [0, 3, 4, 100, 16], "clients": tuple((i,) for i in range(5))}
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"dropout": 0.5}, "2 of 5 that were drawn"),
+        ({"sampling": "poisson", "fraction": 0.5}, "3 of 3 that were drawn"),
+    ],
+)
+def test_krum_stops_in_a_round_that_chance_leaves_too_few_clients(tmp_path, fields, found):
+    """Five can outvote one hostile client, and may all report; in round 1 of seed 0 they do not."""
+    federation = toy(tmp_path, "krum", fields=fields, byzantine=1, multi=1, **FIVE)
+    with pytest.raises(ScenarioFailed) as error:
+        federation.round(1)
+    assert error.value.exit_code == 3
+    assert str(error.value).startswith(
+        "round 1, on the server: krum has too few clients in this round\n"
+        f"  expected: 5 or more that report\n  found: {found}\n  to mend: raise clients"
+    )
+    assert federation.trainer.seed_addresses == [], "nobody was trained for nothing"
+    assert vector(federation) == [2.0]
+
+
+def test_krum_is_refused_where_no_round_can_have_enough_clients(tmp_path):
+    """Two of five straggle in every round, and three cannot outvote one."""
+    late = FAMILIES["stragglers"].read({"name": "dropped", "share": 0.4})
+    for fields, found in (
+        ({"stragglers": late}, "found: 3 of 5 clients a round"),
+        ({"stragglers": late, "dropout": 0.1}, "found: at most 3 of 5 clients a round"),
+    ):
+        with pytest.raises(SuiteError, match=found):
+            toy(tmp_path, "krum", fields=fields, byzantine=1, multi=1, **FIVE)
+
+
+def test_any_number_of_clients_will_do_for_the_others(tmp_path):
+    """In round 1 of seed 0 the clients 2 and 4 are left, who reach 3 and 9."""
+    for name in ("median", "trimmed_mean"):
+        parameters = {"beta": 0.4} if name == "trimmed_mean" else {}
+        federation = toy(tmp_path / name, name, fields={"dropout": 0.5}, **FIVE, **parameters)
+        assert federation.round(1).clients == (2, 4)
+        assert vector(federation) == [6.0]
 
 
 def personal_vectors(federation) -> list[list[float]]:

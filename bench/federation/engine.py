@@ -137,7 +137,8 @@ class Federation(Members):
         drawn for the round; the order does not change a bit of the result.
 
         Raises NonFiniteError, naming the round and the tensor, where the new global model holds NaN
-        or infinity, and what the trainer raises, which names the client as well.
+        or infinity, what the trainer raises, which names the client as well, and before anyone is
+        trained ScenarioFailed where too few clients report for the strategy.
         """
         self._round = number
         if self._solo is not None:
@@ -145,6 +146,7 @@ class Federation(Members):
             return round_result(number, chosen, results, [], Traffic(), seconds=seconds)
         drawn = drawn_for(self.scenario, self._sizes, number) if clients is None else clients
         taking = participation(self.scenario, self._sizes, number, drawn)
+        self._check_enough(taking)
         own = shares(self.scenario, self._sizes, taking.work)
         for total in self._sums.values():
             total.start(self._magnitude)
@@ -167,6 +169,18 @@ class Federation(Members):
             taking,
             seconds,
         )
+
+    def _check_enough(self, taking: Participation) -> None:
+        least, name = self.strategy.least(self.scenario), self.scenario.strategy.name
+        if len(taking.clients) < least:
+            raise ScenarioFailed(
+                f"{name} has too few clients in this round",
+                where=f"round {self._round}, on the server",
+                expected=f"{least} or more that report",
+                found=f"{len(taking.clients)} of {len(taking.drawn)} that were drawn",
+                mend="raise clients or fraction, lower dropout or the share of stragglers, sample "
+                "uniformly, or choose a strategy that takes any number, such as median",
+            )
 
     def _visit_all(
         self, here: Sequence[int], taking: Participation, own: dict[int, float], into: Gathering

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import SuiteError
-from bench.federation.sampling import sample_size
+from bench.federation.expectation import reporting
 from bench.federation.strategies.strategy import Closing, Strategy, Visit
 from bench.suites.scenario import Scenario
 
@@ -76,17 +76,24 @@ def take_the_nearest(closing: Closing) -> None:
     closing.parameters.copy_(stack[best].double().mean(dim=0))
 
 
-def enough_clients(scenario: Scenario) -> None:
+def outvoting(scenario: Scenario) -> int:
     """Krum needs m ≥ 2f + 3 clients a round, and no more can be averaged than take part."""
-    members = sample_size(scenario.clients, scenario.fraction)
-    hostile, multi = scenario.strategy["byzantine"], scenario.strategy["multi"]
-    if members < 2 * hostile + 3 or multi > members:
+    return max(2 * scenario.strategy["byzantine"] + 3, scenario.strategy["multi"])
+
+
+def enough_clients(scenario: Scenario) -> None:
+    """Refuses what can have enough clients in no round; where it depends on chance, the round
+    itself does."""
+    found, needed = reporting(scenario), outvoting(scenario)
+    if found.most < needed:
+        strategy = scenario.strategy
         raise SuiteError(
             "krum cannot be used with so few clients a round",
-            expected=f"at least {max(2 * hostile + 3, multi)} for byzantine={hostile} and "
-            f"multi={multi}",
-            found=f"{members} of {scenario.clients} clients a round",
-            mend=f"raise clients or fraction, or set byzantine to {max(0, (members - 3) // 2)}",
+            expected=f"at least {needed} for byzantine={strategy['byzantine']} and "
+            f"multi={strategy['multi']}",
+            found=f"{'at most ' if found.varies else ''}{found.most} of {scenario.clients} "
+            "clients a round",
+            mend=f"raise clients or fraction, or set byzantine to {max(0, (found.most - 3) // 2)}",
         )
 
 
@@ -108,6 +115,7 @@ ROWS = {
         contribute=send_as_it_is,
         server=take_the_nearest,
         stacked=True,
+        least=outvoting,
         check=enough_clients,
     ),
 }

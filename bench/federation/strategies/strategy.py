@@ -291,5 +291,7 @@ class Strategy:
     """Whether nothing may be sent that is not clipped and noised: no running statistics."""
     epsilon: Callable[[Scenario, int], float | None] = lambda scenario, rounds: None
     """ε of differential privacy spent after so many rounds, or None where it is not accounted."""
+    least: Callable[[Scenario], int] = lambda scenario: 0
+    """The clients that must report in every round; a round of fewer fails."""
     check: Callable[[Scenario], None] = lambda scenario: None
     """Raises SuiteError where the strategy cannot go with the rest of the scenario."""
