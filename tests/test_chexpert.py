@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.data.chexpert import label_files, read_tree
 from bench.data.csvfile import parse_csv
+from bench.data.signatures import signatures
 from bench.data.split import Split
 from bench.errors import DataError
 from bench.observations import OBSERVATIONS
@@ -273,6 +274,7 @@ WRONG = {
     "age word": (row(P1, age="old").encode(), "'Age' holds no age", 2),
     "age negative": (row(P1, age="-3").encode(), "'Age' holds no age", 2),
     "age infinite": (row(P1, age="inf").encode(), "'Age' holds no age", 2),
+    "age too large for a float": (row(P1, age="1e300").encode(), "'Age' holds no age", 2),
     "view": (row(P1, view="Oblique").encode(), "'Frontal/Lateral' holds an unknown word", 2),
     "ap": (row(P1, ap_pa="XX").encode(), "'AP/PA' holds an unknown word", 2),
     "empty path": (row("").encode(), "the path is empty", 2),
@@ -392,10 +394,31 @@ def test_the_label_files_of_the_batched_release(tmp_path: Path) -> None:
     assert (tmp_path / split.paths[0]) == image
 
 
+def test_tabs_around_cells_are_blanks_as_well(tmp_path: Path) -> None:
+    split = train(tree(tmp_path, row(f"\t{P1}", sex="Male\t", age="\t60")))
+    assert split.paths.tolist() == [P1]
+    assert split.sex.tolist() == ["Male"]
+
+
+def test_a_column_study_beside_the_paths_is_a_further_column(tmp_path: Path) -> None:
+    split = train(tree(tmp_path, row(P1) + ",a", header=HEADER + ",Study"))
+    assert split.paths.tolist() == [P1]
+    assert split.extra["Study"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize("level", ["image", "study"])
+def test_names_longer_than_disks_allow_are_unusable_images(tmp_path: Path, level: str) -> None:
+    (tmp_path / "train").mkdir()
+    path = f"{'a' * 300}/{P1}" if level == "image" else f"train/patient{'1' * 300}/study1"
+    split = train(tree(tmp_path, row(path)))
+    assert split.paths.tolist() == [path]
+    assert signatures(str(tmp_path), [path])[1] == {0: "cannot be read (File name too long)"}
+
+
 def test_ground_truth_has_a_row_a_study(tmp_path: Path) -> None:
     folder = tmp_path / "test" / "patient64741" / "study1"
     folder.mkdir(parents=True)
-    for name in ("view1_frontal.jpg", "view2_lateral.jpg", "notes.txt"):
+    for name in ("view1_frontal.jpg", "view2_lateral.jpg", "notes.txt", "._view1_frontal.jpg"):
         (folder / name).touch()
     header = "Study," + ",".join(OBSERVATIONS)
     rows = [

@@ -90,7 +90,8 @@ class CsvFile:
             rows = slice(at, at + step)
             index = np.minimum(starts[rows, None] + offsets, len(self.buffer) - 1)
             np.copyto(raw[rows], self.buffer[index], where=offsets < lengths[rows, None])
-        plain = raw.max() < 128 and not (raw == SPACE).any() and not self.quoted
+        blanks = (raw <= SPACE) & (raw > 0)  # tabs too; 0 is what fills short cells up
+        plain = raw.max() < 128 and not blanks.any() and not self.quoted
         if plain:
             return raw.view(f"S{width}")[:, 0].astype(f"U{width}")
         return np.array([self.cell(row, column) for row in range(len(self))], dtype=np.str_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from bench.data.csvfile import CsvFile
 from bench.data.places import Places
 from bench.data.split import Split
-from bench.errors import DataError, did_you_mean
+from bench.errors import DataError, Where, did_you_mean
 from bench.observations import NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
 
 METADATA = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
@@ -79,23 +80,31 @@ class SplitReader:
     def _columns(self) -> dict[str, int]:
         """Column numbers by CheXpert's name; underscores and case do not matter."""
         known = {_key(name): name for name in (*METADATA, *OBSERVATIONS)}
-        known["study"] = "Path"
         known["frontal lateral"], known["ap pa"] = "Frontal/Lateral", "AP/PA"
+        titles = self.sheet.header
+        if "path" not in map(_key, titles):
+            known["study"] = "Path"
         found: dict[str, int] = {}
-        where = str(self.sheet.file) + ":1"
-        for number, title in enumerate(self.sheet.header):
+        where = Where(self.sheet.file, 1)
+        for number, title in enumerate(titles):
             name = known.get(_key(title), title)
             if name in found and name:
-                raise DataError(f"two columns are called '{name}'", where=where)
+                raise DataError(
+                    f"two columns are called '{name}'",
+                    where=where,
+                    expected="a name of its own for every column",
+                    found=f"columns {found[name] + 1} and {number + 1}",
+                    mend="rename or remove one of them",
+                )
             found[name] = number
         if "Path" not in found:
             raise DataError(
                 "there is no column 'Path'",
                 where=where,
                 expected="a header that starts Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,…",
-                found=", ".join(self.sheet.header)[:200],
-                mend=_separator(self.sheet.header)
-                or did_you_mean("Path", [*self.sheet.header])
+                found=", ".join(titles)[:200],
+                mend=_separator(titles)
+                or did_you_mean("Path", [*titles])
                 or "name the column of image paths 'Path'",
             )
         missing = [name for name in OBSERVATIONS if name not in found]
@@ -104,7 +113,8 @@ class SplitReader:
                 "there is no label column",
                 where=where,
                 expected=", ".join(OBSERVATIONS),
-                found=", ".join(self.sheet.header)[:200],
+                found=", ".join(titles)[:200],
+                mend="name the columns of labels as CheXpert's train.csv does",
             )
         if missing:
             self.warnings.append(
@@ -121,8 +131,8 @@ class SplitReader:
         for row, path in enumerate(paths):
             folder = self.root / path
             names = sorted(
-                p.name for p in (folder.iterdir() if folder.is_dir() else ())
-                if p.suffix.lower() in IMAGE_SUFFIXES
+                p.name for p in (folder.iterdir() if os.path.isdir(folder) else ())
+                if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
             )  # fmt: skip
             absent += not names
             views = [f"{path}/{name}" for name in names] or [path]
@@ -204,7 +214,7 @@ class SplitReader:
         for number, text in enumerate(texts.tolist()):
             if not text:
                 continue
-            with suppress(ValueError):
+            with suppress(ValueError), np.errstate(over="ignore"):  # too much for float32 is inf
                 years[number] = float(text)
             if not 0 <= years[number] < math.inf:
                 row = int(np.flatnonzero(index == number)[0])
@@ -227,7 +237,7 @@ class SplitReader:
             for word in VIEW[:2]:
                 if not words[at] and stem.endswith(f"_{word.lower()}"):
                     words[at] = word
-        return np.array(words, dtype=np.str_) if words else views
+        return np.array(words, dtype=np.str_)
 
     def _extra(self) -> dict[str, NDArray[np.str_]]:
         """Further columns as text, such as ``site``; one with long cells is left out."""

@@ -9,6 +9,7 @@ handful of distinct heads, and each is looked up on disk once. No image is touch
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -28,8 +29,7 @@ def find_head(root: Path, head: str, patient: str) -> str | None:
         return head
     for drop in range(len(parts) + 1):
         for candidate in _spellings(parts[drop:]):
-            folder = root / candidate
-            if (folder if candidate else folder / patient).is_dir():
+            if os.path.isdir(root / (candidate or patient)):
                 return f"{candidate}/" if candidate else ""
     return None
 
