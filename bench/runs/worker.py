@@ -149,11 +149,17 @@ def _open(
     owner: Mapping[str, Any],
     assembly: Assembly,
 ) -> Run:
-    """The record of a run that is about to train; an interrupted run keeps its first start."""
+    """The record of a run that is about to train, or only to be scored.
+
+    An interrupted run keeps its first start, and how its steps were executed: until others are
+    made, those are what it was trained by.
+    """
     now = _now()
-    started = now
+    started, step = now, assembly.step_record()
     if (folder / RUN_FILE).is_file() and (folder / STATE_FILE).is_file():
-        started = load_run(folder).timestamps.get("started", now)
+        earlier = load_run(folder)
+        started = earlier.timestamps.get("started", now)
+        step |= {key: earlier.environment[key] for key in step if key in earlier.environment}
     return Run(
         folder=folder,
         suite=suite,
@@ -164,7 +170,7 @@ def _open(
         owner={**owner, "started": now},
         scenario=planned.scenario.row(),
         origin=dict(planned.origin),
-        environment={**hardware.record(planned.scenario), **assembly.step_record()},
+        environment={**hardware.record(planned.scenario), **step},
         git=git_state(),
         data={**material.record(), "partition": assembly.partition_record()},
         timestamps={"started": started},
