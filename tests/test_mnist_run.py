@@ -254,6 +254,8 @@ def test_wilson_s_interval_by_hand() -> None:
 def test_accuracy_counts_the_highest_score() -> None:
     scores = np.array([[0.1, 0.9], [0.6, 0.4], [0.5, 0.5]])
     assert accuracy(np.array([1, 1, 0]), scores) == pytest.approx(2 / 3)
+    broken = np.array([[np.nan, np.nan], [0.2, np.nan], [0.1, 0.9]])
+    assert accuracy(np.array([0, 1, 1]), broken) == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="empty"):
         accuracy(np.array([], dtype=np.int64), np.empty((0, 2)))
 

@@ -75,6 +75,8 @@ def test_nan_scores_are_undefined_and_counted() -> None:
     scores[[0, 4]] = np.nan
     assert undefined_reason(LABELS, scores) == "2 scores are NaN"
     assert math.isnan(auroc(LABELS, scores))
+    scores[4] = SCORES[4]
+    assert undefined_reason(LABELS, scores) == "1 score is NaN"
     only_unlabelled = np.append(LABELS, np.nan)
     assert auroc(only_unlabelled, np.append(SCORES, np.nan)) == 10.5 / 12
 

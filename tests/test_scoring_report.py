@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,6 +169,21 @@ def test_pickles_and_partial_files_are_refused(tmp_path: Path) -> None:
         StudyScores.load(path)
     np.savez(path, studies=np.array(["a"]))
     with pytest.raises(ResultsError, match="patients"):
+        StudyScores.load(path)
+
+
+@pytest.mark.parametrize("part", ["studies", "observations", "members"])
+def test_names_that_occur_twice_are_refused(tmp_path: Path, part: str) -> None:
+    """A pair could be made in two ways."""
+    path, scored = tmp_path / "scores-valid.npz", kept()
+    names = list(getattr(scored, part))
+    if len(names) == 1:
+        scored = replace(scored, members=(*names, *names), scores=np.repeat(scored.scores, 2, 0))
+    else:
+        names[-1] = names[0]
+        scored = replace(scored, **{part: np.array(names) if part == "studies" else tuple(names)})
+    scored.save(path)
+    with pytest.raises(ResultsError, match=f"'{part}' must be distinct"):
         StudyScores.load(path)
 
 

@@ -13,11 +13,13 @@ from bench.scoring.intervals import Interval, z_value
 def accuracy(labels: NDArray[np.int64], scores: NDArray[np.floating]) -> float:
     """The share of (n,) ``labels`` that are the column of the highest of (n, c) ``scores``.
 
-    Of equal scores the first counts. Raises ValueError where there is nothing to score.
+    Of equal scores the first counts. A row with a NaN has no highest score and is wrong, whatever
+    its label. Raises ValueError where there is nothing to score.
     """
     if not len(labels):
         raise ValueError("The 'labels' must not be empty.")
-    return float(np.mean(scores.argmax(axis=1) == labels))
+    right = (scores.argmax(axis=1) == labels) & ~np.isnan(scores).any(axis=1)
+    return float(np.mean(right))
 
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> Interval:

@@ -63,7 +63,9 @@ def undefined_classes(positives: int, negatives: int) -> str | None:
 
 def _nan_scores(scores: NDArray[np.floating]) -> str | None:
     count = int(np.count_nonzero(np.isnan(scores)))
-    return f"{count} scores are NaN" if count else None
+    if not count:
+        return None
+    return "1 score is NaN" if count == 1 else f"{count:,} scores are NaN"
 
 
 def placements(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> Placements:

@@ -28,12 +28,13 @@ class StudyScores:
     patients: NDArray[np.str_]
     """(s,) the patient of each study."""
     observations: tuple[str, ...]
+    """(o,) distinct names."""
     labels: NDArray[np.floating]
     """(s, o) 1 positive, 0 negative, NaN not labelled."""
     scores: NDArray[np.floating]
     """(m, s, o) any real numbers, higher meaning more likely positive."""
     members: tuple[str, ...]
-    """(m,) the models' names: one, except where each client keeps its own."""
+    """(m,) the models' distinct names: one, except where each client keeps its own."""
 
     def __post_init__(self) -> None:
         s, o, m = len(self.studies), len(self.observations), len(self.members)
@@ -111,6 +112,9 @@ def _refuse_other_kinds(parts: Mapping[str, NDArray[Any]]) -> None:
     for name in ("studies", "patients", "observations", "members"):
         if parts[name].dtype.kind != "U" or parts[name].ndim != 1:
             raise ValueError(f"The '{name}' must be a list of names. Got {parts[name].dtype}.")
+    for name in ("studies", "observations", "members"):
+        if len(np.unique(parts[name])) != len(parts[name]):
+            raise ValueError(f"The '{name}' must be distinct. Got one of them twice.")
     labels = parts["labels"]
     if not (np.isnan(labels) | (labels == 0) | (labels == 1)).all():
         raise ValueError("The 'labels' must be 0, 1 or NaN. Got another number.")
