@@ -16,7 +16,6 @@ from bench.scoring.delong import influence
 from bench.scoring.holm import holm
 from bench.scoring.paired import (
     difference_test,
-    independent_test,
     paired_mean_test,
     paired_test,
     paired_tests,
@@ -107,10 +106,11 @@ def test_mean_difference_uses_the_covariance_between_tasks() -> None:
     assert mean.error == pytest.approx(single.error, rel=1e-12)
 
 
-def test_independent_test_adds_variances() -> None:
-    result = independent_test(0.85, 0.0003, 0.80, 0.0001)
+def test_difference_is_a_z_test() -> None:
+    result = difference_test("x", 0.85, 0.80, 0.0004)
     assert result.error == pytest.approx(0.02)
     assert result.p == pytest.approx(2 * stats.norm.sf(2.5))
+    assert result.ci == pytest.approx((0.05 - 1.959964 * 0.02, 0.05 + 1.959964 * 0.02))
     assert difference_test("x", 0.8, 0.8, 0.0).p == 1.0
 
 

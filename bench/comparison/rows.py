@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +81,3 @@ class Comparison:
 def not_comparable(reason: str) -> str:
     """The verdict of a row that bears no judgement, with why."""
     return f"{NOT_COMPARABLE}: {reason}"
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """The unweighted mean, None of nothing."""
-    return sum(values) / len(values) if values else None

@@ -18,7 +18,7 @@ from bench.report.figures import FORMATS
 from bench.report.roc_sheet import Panel, Points, Trace, sheet
 from bench.results.run import ROC_FOLDER, Run, scores_file
 from bench.scoring.auroc import undefined_reason
-from bench.scoring.roc import curve
+from bench.scoring.roc import roc_curve
 
 AVERAGE = "Average"
 """The published mean over the competition tasks, among the published figures."""
@@ -213,8 +213,5 @@ def _distinct_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _points(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> Points:
-    found = curve(labels, scores).thinned()
-    return (
-        found.false_positives / found.negatives,
-        found.true_positives / found.positives,
-    )
+    fpr, tpr, _ = roc_curve(labels, scores)
+    return fpr, tpr

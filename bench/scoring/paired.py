@@ -1,7 +1,6 @@
-"""Tests of the difference between two AUROCs.
+"""Paired tests of the difference between two AUROCs on the same studies.
 
-Paired, for two models on the same studies: DeLong, DeLong and Clarke-Pearson 1988, equation 7.
-Unpaired, for independent studies: the z-test of Hanley and McNeil 1982 with DeLong's variances.
+Source: DeLong, DeLong and Clarke-Pearson 1988, equation 7.
 """
 
 from __future__ import annotations
@@ -132,13 +131,6 @@ def paired_mean_test(
         float(psi @ psi),
         confidence,
     )
-
-
-def independent_test(
-    a: float, variance_a: float, b: float, variance_b: float, confidence: float = 0.95
-) -> Difference:
-    """Unpaired z-test of two AUROCs from independent studies, by their variances."""
-    return difference_test("", a, b, variance_a + variance_b, confidence)
 
 
 def _squares(psi: Array) -> Array:
