@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from bench.data.chexpert import read_tree
 from bench.data.info import describe_tree
+from bench.data.joining import read_sites
 from bench.observations import OBSERVATIONS
 from tests.chexpert_csv import HEADER, IMAGES, STUDIES, chexpert_csv
 from tests.image_trees import encoded, numbered_tree, patient_path, picture, write_tree
@@ -117,6 +119,38 @@ def test_image_files_are_looked_at_when_asked(tmp_path: Path) -> None:
     warnings = describe_tree(tree, images=True).warnings
     assert any(f"{patient_path(1)} = {patient_path(3)}" in text for text in warnings)
     assert any(f"line 5, {patient_path(4)}: missing" in text for text in warnings)
+
+
+def test_a_link_that_leads_outside_is_no_image_to_use(tmp_path: Path) -> None:
+    outside = numbered_tree(tmp_path / "outside", 2)
+    numbered_tree(tmp_path / "tree", 3)
+    linked = tmp_path / "tree" / patient_path(1)
+    linked.unlink()
+    linked.symlink_to(outside.root / patient_path(1))
+    folder = (tmp_path / "tree" / patient_path(2)).parent
+    shutil.rmtree(folder)
+    folder.symlink_to((outside.root / patient_path(0)).parent)
+    (warning,) = (
+        text
+        for text in describe_tree(read_tree(tmp_path / "tree"), images=True).warnings
+        if "cannot be used" in text
+    )
+    why = "leaves the data folder through a symbolic link"
+    assert warning == (
+        "train.csv: images that cannot be used: "
+        f"2 (line 3, {patient_path(1)}: {why}, line 4, {patient_path(2)}: {why})"
+    )
+
+
+def test_a_site_s_path_into_another_site_leaves_its_tree(tmp_path: Path) -> None:
+    there = numbered_tree(tmp_path / "b", 1)
+    write_tree(tmp_path / "a", {f"../b/{patient_path(0)}": None})
+    joined = read_sites({"a": tmp_path / "a", "b": there.root})
+    assert (joined.root / str(joined.splits["train"].paths[0])).exists()
+    assert (
+        f"a: train.csv: images that cannot be used: "
+        f"1 (line 2, ../b/{patient_path(0)}: leaves the data folder)"
+    ) in describe_tree(joined, images=True).warnings
 
 
 def test_the_json(odd: Path) -> None:

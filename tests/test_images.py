@@ -48,11 +48,13 @@ def test_kinds_of_image_become_grey(image: Image.Image, grey: int) -> None:
     assert np.unique(square(image, 4)).tolist() == [grey]
 
 
-def test_a_palette_with_transparency_is_looked_up() -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("transparency", [1, bytes([0, 128])], ids=["colour", "shares"])
+def test_a_palette_with_transparency_is_looked_up(transparency: int | bytes) -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 60, 60, 60])
     stream = io.BytesIO()
-    image.save(stream, "PNG", transparency=1)
+    image.save(stream, "PNG", transparency=transparency)
     assert set(grey_square(stream.getvalue(), 4)) == {60}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 import bench.data.pack as pack_module
+from bench.data import packfiles
 from bench.data.chexpert import read_tree
 from bench.data.decoding import CHUNK, Decoded
 from bench.data.images import RULE
@@ -239,6 +243,74 @@ def test_skipping_is_remembered_until_a_file_changes(tmp_path: Path) -> None:
     assert mended.decoded == 2
     assert (third.images[2] == np.asarray(picture(4))).all()
     assert (third.images[3] == np.asarray(picture(20))).all()
+
+
+def test_a_copy_in_place_of_a_link_is_used_though_its_length_and_time_are_the_links(
+    tmp_path: Path,
+) -> None:
+    split = bad_tree(tmp_path / "tree")
+    cache = tmp_path / "cache"
+    first = pack(split, size=32, cache=cache, on_bad_image="skip")
+    assert 6 in [bad.row for bad in first.skipped]
+    link = split.root / str(split.paths[6])
+    target = link.resolve()
+    link.unlink()
+    shutil.copy2(target, link)
+    mended = pack(split, size=32, cache=cache, on_bad_image="skip")
+    assert mended.rows.tolist() == [0, 6, 8]
+    assert (mended.images[1] == np.asarray(picture(50))).all()
+
+
+def test_memory_that_runs_out_is_not_held_against_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Any) -> None:
+        raise MemoryError
+
+    split = numbered_tree(tmp_path / "tree", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(PngImageFile, "load", load)
+        with pytest.raises(MemoryError):
+            pack(split, size=32, cache=tmp_path / "cache", on_bad_image="skip", workers=1)
+    again = pack(split, size=32, cache=tmp_path / "cache", on_bad_image="skip", workers=1)
+    assert again.skipped == ()
+
+
+def test_a_disk_that_fills_up_while_rows_are_left_out_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = bad_tree(tmp_path / "tree")
+    cache = tmp_path / "cache"
+    real = packfiles.create_pixels
+
+    def full(file: Path, count: int, side: int) -> int:
+        start = real(file, count, side)
+        if file.name == "compact.npy":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return start
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packfiles, "create_pixels", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            pack(split, size=32, cache=cache, on_bad_image="skip")
+    assert list(cache.rglob("compact.npy")) == []
+    counter = Counter()
+    packed = pack(split, size=32, cache=cache, on_bad_image="skip", progress=counter)
+    assert (packed.rows.tolist(), counter.decoded) == ([0, 8], 0)
+    assert (packed.images[1] == np.asarray(picture(20))).all()
+
+
+def test_pixels_that_the_disk_takes_in_parts_are_carried_over_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = numbered_tree(tmp_path / "tree", 3)
+    pack(split, size=32, cache=tmp_path / "cache", workers=1)
+    (split.root / str(split.paths[1])).write_bytes(encoded(picture(9)))
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda to, data, at: real(to, bytes(data)[:100], at))
+    packed = pack(split, size=32, cache=tmp_path / "cache", workers=1)
+    for image, number in zip(packed.images, (0, 9, 2), strict=True):
+        assert (image == np.asarray(picture(number))).all()
 
 
 def test_work_done_before_a_failure_is_kept(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def decode_rows(target: Target, descriptor: int, rows: Iterable[tuple[int, str]]
         except UnreadableImage as error:
             done.append(Decoded(row=row, size=size, mtime=mtime, reason=str(error)))
             continue
-        _write(descriptor, squares.pixels, target.offset + row * length)
+        write_whole(descriptor, squares.pixels, target.offset + row * length)
         done.append(Decoded(row=row, size=size, mtime=mtime, sha256=digest))
     return done
 
@@ -214,7 +214,7 @@ def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | N
     return dict(json.loads(line)) if line else None
 
 
-def _write(descriptor: int, pixels: bytearray, offset: int) -> None:
+def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None:
     """Writes all of the bytes: one call may write a part, as when the disk is nearly full."""
     written = os.pwrite(descriptor, pixels, offset)
     while written < len(pixels):

@@ -78,6 +78,8 @@ def _square(data: bytes, size: int) -> Image.Image:
         if isinstance(image, JpegImageFile) and _has_use_for_draft(image, size):
             image.draft("L", (size, size))
         image.load()
+    except MemoryError:  # the machine's trouble, not the image's
+        raise
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
     grey = _grey(image)
@@ -111,6 +113,7 @@ def _grey(image: Image.Image) -> Image.Image:
     """The image in mode L (8-bit grey)."""
     if image.mode == "L":
         return image
+    image.info.pop("transparency", None)  # of a palette's, Pillow would warn
     if image.mode.startswith("I"):
         import numpy as np
 

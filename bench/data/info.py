@@ -6,7 +6,8 @@ negatives and blanks are told apart, and studies and images are both counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -14,7 +15,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.signatures import file_digest, signatures
+from bench.data.packfiles import FileTable
+from bench.data.signatures import file_digest, refuse_links, signatures
 from bench.data.split import Split, Tree
 from bench.observations import NEGATIVE, POSITIVE, UNCERTAIN
 
@@ -65,11 +67,11 @@ class TreeInfo:
     """The trees it was joined from, by site."""
 
 
-def describe_tree(tree: Tree, *, images: bool = False, workers: int | None = None) -> TreeInfo:
+def describe_tree(tree: Tree, *, images: bool = False) -> TreeInfo:
     """Counts the tree's label files; with ``images``, looks at the image files too.
 
-    ``images`` adds warnings about files that are missing or have the same content; every file of a
-    length that another one has is read.
+    ``images`` adds warnings about files that are missing, lie outside their tree or have the same
+    content; every file of a length that another one has is read.
     """
     splits = tuple(tree.splits.values())
     sites = {name: describe_tree(own) for name, own in tree.sites.items()}
@@ -78,8 +80,8 @@ def describe_tree(tree: Tree, *, images: bool = False, workers: int | None = Non
         found += [f"{name}: {text}" for name, own in sites.items() for text in own.warnings]
     else:
         found += _oddities(splits)
-    if images:  # of all sites together: a file may have a copy at another
-        found += _files(splits, workers)
+    if images:
+        found += _files(tree)
     return TreeInfo(
         name=tree.name,
         digest=tree.digest,
@@ -213,28 +215,47 @@ def _never_labelled(splits: Sequence[Split]) -> list[str]:
     return [f"never labelled in any split: {', '.join(names)}"] if names else []
 
 
-def _files(splits: Sequence[Split], workers: int | None) -> list[str]:
-    """Warnings about image files: not there, or the same bytes under several names."""
+def _files(tree: Tree) -> list[str]:
+    """Warnings about image files: of no use, or the same bytes under several names.
+
+    A site's files are looked for in its own tree; a file may have a copy at another site.
+    """
     found: list[str] = []
     by_size: dict[int, list[str]] = {}
-    for split in splits:
-        paths: list[str] = split.paths.tolist()
-        table, reasons = signatures(str(split.root), paths)
-        if reasons:
-            rows = sorted(reasons)
-            named = [f"line {split.csv_lines[r]}, {paths[r]}: {reasons[r]}" for r in rows]
-            found.append(f"{split.csv.name}: images that cannot be used: {_some(named)}")
-        for size, path in zip(table.size.tolist(), paths, strict=True):
-            if size >= 0:
-                by_size.setdefault(size, []).append(f"{split.root}/{path}")
-    root = f"{splits[0].root}/"
+    for site, own in (dict(tree.sites) or {"": tree}).items():
+        folder = os.path.abspath(own.root)
+        for split in own.splits.values():
+            paths: list[str] = split.paths.tolist()
+            table, reasons = _usable(folder, paths)
+            if reasons:
+                named = [
+                    f"line {split.csv_lines[row]}, {paths[row]}: {why}"
+                    for row, why in sorted(reasons.items())
+                ]
+                where = f"{site}: {split.csv.name}" if site else split.csv.name
+                found.append(f"{where}: images that cannot be used: {_some(named)}")
+            for row in np.flatnonzero(table.good).tolist():
+                by_size.setdefault(int(table.size[row]), []).append(f"{folder}/{paths[row]}")
+    return found + _copies(by_size, f"{os.path.abspath(tree.root)}/")
+
+
+def _usable(folder: str, paths: Sequence[str]) -> tuple[FileTable, dict[int, str]]:
+    """The files' lengths, and by row why there is none that could be used."""
+    root = os.path.realpath(folder)
+    table, reasons = signatures(root, paths)
+    refuse_links(root, paths, table, reasons, files=True)
+    return table, reasons
+
+
+def _copies(by_size: Mapping[int, Sequence[str]], root: str) -> list[str]:
+    """A warning where files of one length have one content; ``root`` is left out of their names."""
     alike = [file for files in by_size.values() for file in dict.fromkeys(files) if len(files) > 1]
     groups: dict[bytes, list[str]] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor() as pool:
         for file, digest in zip(alike, pool.map(file_digest, alike), strict=True):
             groups.setdefault(digest, []).append(file.removeprefix(root))
     copies = [files for digest, files in groups.items() if len(files) > 1 and digest]
-    if copies:
-        pairs = [" = ".join(files[:2]) for files in copies]
-        found.append(f"groups of image files with the same content: {_some(pairs)}")
-    return found
+    if not copies:
+        return []
+    pairs = [" = ".join(files[:2]) for files in copies]
+    return [f"groups of image files with the same content: {_some(pairs)}"]

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.cache import drop_unused
-from bench.data.decoding import Target, decode
+from bench.data.decoding import LINKED_OUTSIDE, Target, decode, is_below
 from bench.data.images import RULE
 from bench.data.locks import locked
 from bench.data.packfiles import (
@@ -43,7 +43,7 @@ from bench.data.packfiles import (
     read_finished,
     write_finished,
 )
-from bench.data.signatures import file_digest, refuse_folders, signatures
+from bench.data.signatures import file_digest, refuse_links, signatures
 from bench.data.split import Split
 from bench.errors import DataError, Where
 
@@ -139,11 +139,16 @@ class _Packer:
         finished = read_finished(self.folder / TABLE, len(self.paths))
         if finished is not None:
             for row, (size, mtime, why) in finished.spoilt.items():
-                if (now.size[row], now.mtime[row]) == (size, mtime):
+                if (now.size[row], now.mtime[row]) == (size, mtime) and self._is_still(why, row):
                     now.size[row] = -1
                     self.reasons[row] = why
                     self.spoilt[row] = (size, mtime, why)
         return finished
+
+    def _is_still(self, why: str, row: int) -> bool:
+        """Whether a spoilt file of the same length and time is: a link's are those of its target,
+        and so are a copy's that takes the link's place."""
+        return why != LINKED_OUTSIDE or not is_below(self.root, f"{self.root}/{self.paths[row]}")
 
     def _open(self, finished: Finished | None, now: FileTable) -> Packed | None:
         """The finished pack, where it has every file that is here now, unchanged."""
@@ -176,7 +181,7 @@ class _Packer:
         Images that cannot be used stop it before the pack is published, unless they are to be
         skipped; what has been decoded is kept for the next call.
         """
-        refuse_folders(self.root, self.paths, now, self.reasons)
+        refuse_links(self.root, self.paths, now, self.reasons)
         finished = self._recall(now)
         opened = self._open(finished, now)
         if opened is not None:

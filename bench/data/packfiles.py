@@ -25,6 +25,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from bench.atomic import replacing
+from bench.data.decoding import write_whole
 
 RECORD = np.dtype([("row", "<i8"), ("size", "<i8"), ("mtime", "<i8"), ("sha256", "u1", 32)])
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zlib.error, BadZipFile)
@@ -218,7 +219,7 @@ def copy_pixels(
     descriptor = os.open(work, os.O_WRONLY)
     try:
         for at in chosen.tolist():
-            os.pwrite(descriptor, pixels[at].tobytes(), start + int(rows[at]) * size * size)
+            write_whole(descriptor, pixels[at].tobytes(), start + int(rows[at]) * size * size)
     finally:
         os.close(descriptor)
 
@@ -228,17 +229,29 @@ def publish(work: Path, file: Path, good: NDArray[np.bool_], size: int) -> None:
     if not good.any():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    source = work
-    if not good.all():
-        source = work.with_name("compact.npy")
-        rows = np.flatnonzero(good)
-        pixels = np.load(work, mmap_mode="r", allow_pickle=False)
-        source.unlink(missing_ok=True)
-        start = create_pixels(source, len(rows), size)
-        with source.open("r+b") as stream:
-            stream.seek(start)
-            for at in range(0, len(rows), COPY_ROWS):
-                stream.write(pixels[rows[at : at + COPY_ROWS]].tobytes())
+    if good.all():
+        _move(work, file)
+        return
+    compact = work.with_name("compact.npy")
+    try:
+        _write_rows(compact, work, np.flatnonzero(good), size)
+        _move(compact, file)
+    finally:  # where the disk was full, it need not stay so
+        compact.unlink(missing_ok=True)
+
+
+def _write_rows(file: Path, work: Path, rows: NDArray[np.int64], size: int) -> None:
+    """The pixels of those rows of ``work``, as a file of their own."""
+    pixels = np.load(work, mmap_mode="r", allow_pickle=False)
+    file.unlink(missing_ok=True)
+    start = create_pixels(file, len(rows), size)
+    with file.open("r+b") as stream:
+        stream.seek(start)
+        for at in range(0, len(rows), COPY_ROWS):
+            stream.write(pixels[rows[at : at + COPY_ROWS]].tobytes())
+
+
+def _move(source: Path, file: Path) -> None:
     with source.open("r+b") as stream:
         os.fsync(stream.fileno())
     source.replace(file)

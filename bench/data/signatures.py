@@ -57,25 +57,31 @@ def file_digest(file: str) -> bytes:
         return b""
 
 
-def refuse_folders(
-    root: str, paths: Sequence[str], table: FileTable, reasons: dict[int, str]
+def refuse_links(
+    root: str,
+    paths: Sequence[str],
+    table: FileTable,
+    reasons: dict[int, str],
+    *,
+    files: bool = False,
 ) -> None:
     """Takes files out of ``table`` whose folder a symbolic link puts outside ``root``.
 
-    ``root`` must have no link in it. Each folder is looked at once; whether a file itself is such
-    a link is seen when it is opened.
+    ``root`` must have no link in it. Each folder is looked at once. With ``files``, so is every
+    file; otherwise whether it is such a link itself is seen when it is opened.
     """
     inside = {"": True}
     for row in np.flatnonzero(table.good).tolist():
-        if not _is_inside(root, paths[row].rpartition("/")[0], inside):
+        path = paths[row]
+        if not _is_inside(root, path if files else path.rpartition("/")[0], inside):
             table.size[row] = -1
             reasons[row] = LINKED_OUTSIDE
 
 
-def _is_inside(root: str, folder: str, inside: dict[str, bool]) -> bool:
-    """Whether the folder stays below ``root``; ``inside`` remembers the answers."""
-    if folder not in inside:
-        above = _is_inside(root, folder.rpartition("/")[0], inside)
-        full = f"{root}/{folder}"
-        inside[folder] = (above and not os.path.islink(full)) or is_below(root, full)
-    return inside[folder]
+def _is_inside(root: str, path: str, inside: dict[str, bool]) -> bool:
+    """Whether the path stays below ``root``; ``inside`` remembers the answers."""
+    if path not in inside:
+        above = _is_inside(root, path.rpartition("/")[0], inside)
+        full = f"{root}/{path}"
+        inside[path] = (above and not os.path.islink(full)) or is_below(root, full)
+    return inside[path]
