@@ -292,6 +292,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, case: str) -> None:
     data, message, line = WRONG[case]

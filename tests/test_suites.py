@@ -200,7 +200,6 @@ def test_every_value_knows_where_it_is_from(suite_of: Any) -> None:
         ("rounds=3", "rounds", 3),
         ("fraction=1e-1", "fraction", 0.1),
         ("batch_size=all", "batch_size", None),
-        ("dropout=-0.0", "dropout", 0.0),
         ("strategy=local", "strategy", Choice("local")),
         ("strategy={name: fedprox, mu: 1}", "strategy", Choice("fedprox", (("mu", 1.0),))),
         ("observations=[Edema, Cardiomegaly]", "observations", ("Cardiomegaly", "Edema")),
