@@ -72,6 +72,10 @@ class BenchError(Exception):
                 lines.append(f"  {label}: {text}")
         return "\n".join(lines)
 
+    def clause(self) -> str:
+        """What is wrong, and what was found, for a line that says more."""
+        return self.what if self.found is None else f"{self.what} ({self.found})"
+
 
 class UsageError(BenchError):
     """The command line asks for something that does not exist or cannot be combined."""

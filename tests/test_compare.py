@@ -18,10 +18,11 @@ from bench.comparison.render import write
 from bench.comparison.rows import Comparison, Row
 from bench.comparison.subject import Subject, subjects
 from bench.comparison.tables import comparison_table, flat_table, matrix
-from bench.errors import BaselineError, NotComparable, UsageError
+from bench.errors import BaselineError, NotComparable, ResultsError, UsageError
 from bench.observations import COMPETITION
 from bench.results.run import Run
 from bench.scoring.paired import paired_test
+from bench.scoring.report import score_studies
 from bench.scoring.studies import StudyScores
 from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Scenario
@@ -297,7 +298,7 @@ def test_a_run_against_itself_differs_by_nothing(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     found = compare_runs(run, run, "valid")
     assert {(r.difference, r.p, r.verdict) for r in found.rows} == {
-        (0.0, 1.0, "within the interval")
+        (0.0, 1.0, "no significant difference")
     }
 
 
@@ -319,8 +320,82 @@ def test_other_studies_and_other_labels_are_not_comparable(tmp_path: Path) -> No
     scored = some_scores()
     scored.labels[3, 2] = 1 - scored.labels[3, 2]
     _, other = pair(tmp_path / "labels", scores=scored)
-    with pytest.raises(NotComparable, match="1 labels differ, the first being Consolidation"):
+    with pytest.raises(NotComparable, match="1 of 1,000 labels, the first being Conso"):
         compare_runs(ours, other, "valid")
+
+
+def by_pairs(scored: StudyScores, name: str) -> tuple[float, float]:
+    """AUROC and DeLong's standard error by comparing every positive with every negative."""
+    labels, scores = (
+        x[..., scored.observations.index(name)] for x in (scored.labels, scored.scores)
+    )
+    won = scores[0][labels == 1][:, None] > scores[0][labels == 0][None]
+    rows, columns = won.mean(axis=1), won.mean(axis=0)
+    variance = rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns)
+    return float(won.mean()), math.sqrt(variance)
+
+
+def test_paired_rows_have_each_side_s_interval_by_the_method_asked_for(tmp_path: Path) -> None:
+    ours, theirs = pair(tmp_path)
+    found, _ = compare_all([ours.folder], str(theirs.folder), method="wald")
+    edema = row(found[0], "Edema")
+    for run, auroc, interval in (
+        (ours, edema.ours, edema.ours_ci),
+        (theirs, edema.theirs, edema.theirs_ci),
+    ):
+        value, error = by_pairs(run.scores("valid"), "Edema")
+        assert auroc == pytest.approx(value)
+        assert interval == pytest.approx((value - 1.959964 * error, value + 1.959964 * error))
+    plain, _ = compare_all([ours.folder], str(theirs.folder))
+    stored = ours.metrics["valid"]
+    assert list(row(plain[0], "Edema").ours_ci or ()) == stored["observations"]["Edema"]["ci"]
+    assert list(row(plain[0], "Average").ours_ci or ()) == stored["mean_ci"]
+    assert (
+        "the average is over the 5 competition tasks, and its p is not adjusted"
+        in plain[0].notes[0]
+    )
+
+
+def test_the_average_of_a_pair_and_its_intervals_are_over_the_same_tasks(tmp_path: Path) -> None:
+    """The other run has two tasks only; then it has no scores for one of them either."""
+    ours, theirs = pair(tmp_path, scores=some_scores(seed=5).select(["Edema", "Atelectasis"]))
+    found = compare_runs(ours, theirs, "valid", alpha=0.01)
+    own = ours.scores("valid").select(["Edema", "Atelectasis"])
+    expected = score_studies(own.labels, own.scores, own.observations)
+    average = row(found, "Average")
+    assert average.ours == pytest.approx(expected.mean_auroc)
+    assert average.ours_ci == expected.mean_ci != tuple(ours.metrics["valid"]["mean_ci"])
+    assert "over 2 of the 5 competition tasks (Atelectasis, Edema)" in found.notes[0]
+    assert "at adjusted p < 0.01;" in found.notes[0]
+    broken = some_scores(seed=5).select(["Edema", "Atelectasis"])
+    broken.scores[0, 7, 1] = np.nan
+    ours, theirs = pair(tmp_path / "broken", scores=broken)
+    average = row(compare_runs(ours, theirs, "valid"), "Average")
+    assert average.ours == pytest.approx(expected["Edema"].auroc)
+    assert (average.ours_ci, average.theirs_ci is None) == (None, False)
+
+
+def test_of_several_runs_those_that_cannot_be_paired_are_left_out(tmp_path: Path) -> None:
+    """One was scored on fewer studies, one lost its scores, one has another split only."""
+    scenarios = {name: replace(POOLED, rounds=rounds) for rounds, name in enumerate("abcd", 1)}
+    special: dict[str, dict[str, Any]] = {"b": {"scores": some_scores(studies=199)}}
+    for name, scenario in scenarios.items():
+        write_run(tmp_path / "then", name=name, scenario=scenario)
+        write_run(tmp_path / "now", name=name, scenario=scenario, **special.get(name, {}))
+    lost, other = (next((tmp_path / "now").glob(f"{name}-*")) for name in "cd")
+    (lost / "scores-valid.npz").unlink()
+    found, notes = compare_all([tmp_path / "now"], str(tmp_path / "then"))
+    assert [c.run for c in found] == ["a", "d"]
+    assert notes == [
+        "b is left out: the two were scored on different studies (200 studies, 199 of them common)",
+        f"c is left out: {lost} does not hold its scores (scores-valid.npz)",
+    ]
+    with pytest.raises(NotComparable, match="nothing could be compared") as raised:
+        compare_all([tmp_path / "now"], str(tmp_path / "then"), split="test")
+    assert f"d is left out: {other} was not scored on test" in str(raised.value)
+    # Of a single run the error itself is raised, with its place.
+    with pytest.raises(ResultsError, match=r"was scored on 'valid' and its folder does not hold"):
+        compare_all([lost], str(tmp_path / "then"))
 
 
 def test_a_folder_is_matched_by_name(tmp_path: Path) -> None:
@@ -364,6 +439,9 @@ def test_target_is_checked_before_anything_is_trained(tmp_path: Path) -> None:
         check_target(str(tmp_path))
     write_run(tmp_path)
     check_target(str(tmp_path))
+    for check in (check_target, lambda against: compare_all([tmp_path], against)):
+        with pytest.raises(UsageError, match=r"nowhere/at/all: there is no such run or folder"):
+            check("nowhere/at/all")
 
 
 def test_tables_show_figures_as_they_were_printed() -> None:

@@ -18,7 +18,7 @@ from bench.comparison.subject import Method, subjects
 from bench.errors import BaselineError, NotComparable, UsageError
 from bench.results.names import told_apart, without_repeats
 from bench.results.ownership import actual_status
-from bench.results.run import Run, find_runs
+from bench.results.run import Run, find_runs, scores_file
 
 COMMITTED = ("reference", "measured")
 """Folders of results/ that hold other things than this machine's runs."""
@@ -40,10 +40,9 @@ def compare_all(
     can be formed.
     """
     runs, notes = _finished(paths, results)
-    other = Path(against)
-    paired = other.exists() and not _is_table(against, baselines)
-    if paired:
-        comparisons = _against_runs(runs, other, split or DEFAULT_SPLIT, notes)
+    other = _folder(against, baselines)
+    if other is not None:
+        comparisons = _against_runs(runs, other, split or DEFAULT_SPLIT, method, notes)
     else:
         comparisons = _against_table(told_apart(runs), against, split, method, baselines, notes)
     if not any(comparison.comparable for comparison in comparisons):
@@ -51,8 +50,9 @@ def compare_all(
             f"nothing could be compared with '{against}'",
             found="; ".join(_reasons(comparisons, notes)),
             mend="name runs of the same names, scored on the same studies"
-            if paired
-            else "`bench baselines` lists the published tables with their conditions",
+            if other is not None
+            else "`bench baselines` lists the published tables with their splits and conditions; "
+            "--split names other scores of the runs",
         )
     return comparisons, notes
 
@@ -78,14 +78,32 @@ def compare_all_rounds(
 def check_target(against: str, baselines: Path | None = None) -> None:
     """Says before a long computation what :func:`compare_all` would say after it.
 
-    Raises BaselineError where no table has that id and UsageError where a folder has no runs.
+    Raises BaselineError where no table has that id and UsageError where a folder is not there or
+    has no runs.
     """
-    other = Path(against)
-    if other.exists() and not _is_table(against, baselines):
+    other = _folder(against, baselines)
+    if other is not None:
         if not find_runs([other]):
             raise UsageError("there is no run in the folder to compare with", where=other)
     elif against != PAPER and not publishes_rounds(against, baselines):
         split_for(against, baselines)
+
+
+def _folder(against: str, baselines: Path | None) -> Path | None:
+    """The folder of runs that is meant, or None where it is a table.
+
+    Raises UsageError for a path at which nothing is.
+    """
+    other = Path(against)
+    if other.exists():
+        return None if _is_table(against, baselines) else other
+    if len(other.parts) > 1:
+        raise UsageError(
+            "there is no such run or folder to compare with",
+            where=other,
+            mend="name a folder that `bench run` wrote, or a table that `bench baselines` lists",
+        )
+    return None
 
 
 def _is_table(against: str, baselines: Path | None) -> bool:
@@ -152,9 +170,13 @@ def _against_table(
 
 
 def _against_runs(
-    runs: Sequence[Run], other: Path, split: str, notes: list[str]
+    runs: Sequence[Run], other: Path, split: str, method: Method, notes: list[str]
 ) -> list[Comparison]:
-    """Each run against the other run, or against the one of its name in the other folder."""
+    """Each run against the other run, or against the one of its name in the other folder.
+
+    Of several runs, those that cannot be held against it are left out, with the reason in
+    ``notes``. Of a single one the error is raised, which says more.
+    """
     theirs, more = _usable(find_runs([other]), str(other))
     notes += more
     if len(theirs) == 1 and theirs[0].name in {run.name for run in runs}:
@@ -166,9 +188,26 @@ def _against_runs(
             notes.append(f"{named.name} is left out: {other} has {len(same)} runs of that name")
         elif same[0].folder.resolve() == run.folder.resolve() and len(runs) > 1:
             notes.append(f"{named.name} is left out: it would be held against itself")
+        elif len(runs) > 1 and (without := _without_scores((run, same[0]), split)):
+            notes.append(f"{named.name} is left out: {without}")
         else:
-            comparisons.append(compare_runs(named, same[0], split))
+            try:
+                comparisons.append(compare_runs(named, same[0], split, method=method))
+            except NotComparable as error:
+                if len(runs) == 1:
+                    raise
+                notes.append(f"{named.name} is left out: {error.clause()}")
     return comparisons
+
+
+def _without_scores(pair: Sequence[Run], split: str) -> str | None:
+    """Which of the two has no scores of the split any more, or never had, else None."""
+    for run in pair:
+        if split not in run.metrics:
+            return f"{run.folder} was not scored on {split}"
+        if not run.has_scores(split):
+            return f"{run.folder} does not hold its scores ({scores_file(split)})"
+    return None
 
 
 def _namesakes(run: Run, theirs: Sequence[Run]) -> list[Run]:

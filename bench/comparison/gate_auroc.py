@@ -23,7 +23,7 @@ from bench.comparison.verdicts import (
     Finding,
     p_text,
 )
-from bench.errors import BenchError, NotComparable, ResultsError
+from bench.errors import NotComparable, ResultsError
 from bench.results.reference import SPLIT
 from bench.results.run import Run
 from bench.scoring.auroc import undefined_reason
@@ -43,7 +43,7 @@ def auroc_gates(run: Run, reference: Run, gate: AurocGate) -> list[Finding]:
         compared = compare_runs(run, reference, SPLIT, gate.alpha)
         before, now = reference.scores(SPLIT), run.scores(SPLIT)
     except (NotComparable, ResultsError) as error:
-        return [replace(blank, reason=_short(error))]
+        return [replace(blank, reason=error.clause())]
     judge = _Judge(blank=blank, gate=gate, before=before, now=now)
     found = [judge.finding(row) for row in compared.rows]
     found[-1:-1] = [
@@ -128,8 +128,3 @@ def _moved(difference: float) -> str:
 
 def _text(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
-
-
-def _short(error: BenchError) -> str:
-    """An error as one clause."""
-    return error.what if error.found is None else f"{error.what} ({error.found})"

@@ -39,8 +39,7 @@ def bit_gate(run: Run, reference: Run) -> Finding:
         _check_reference(reference)
         found = _differences(run, reference)
     except ResultsError as error:
-        text = error.what if error.found is None else f"{error.what} ({error.found})"
-        return _promised(run, None, CANNOT_TELL, text)
+        return _promised(run, None, CANNOT_TELL, error.clause())
     if found:
         reason = "bit-equality was promised and is broken: " + "; ".join(found)
         return _promised(run, "different", REGRESSION, reason)

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from bench.comparison.rows import ABOVE, AVERAGE, BELOW, WITHIN, Comparison, Row, not_comparable
+from bench.comparison.rows import (
+    ABOVE,
+    AVERAGE,
+    BELOW,
+    NO_DIFFERENCE,
+    Comparison,
+    Row,
+    not_comparable,
+)
+from bench.observations import COMPETITION
 from bench.report.units import byte_size
 from bench.results.run import Run
 from bench.scoring.holm import holm
+from bench.scoring.intervals import Interval, Method
 from bench.scoring.paired import Difference, paired_mean_test, paired_tests
+from bench.scoring.report import ScoreReport, score_studies
 from bench.scoring.studies import StudyScores, align
 
 ALPHA = 0.05
 
 
-def compare_runs(ours: Run, theirs: Run, split: str, alpha: float = ALPHA) -> Comparison:
+def compare_runs(
+    ours: Run, theirs: Run, split: str, alpha: float = ALPHA, method: Method = "logit"
+) -> Comparison:
     """Every condition both runs scored on ``split``, and the mean over the competition tasks.
 
     The p-values are adjusted by Holm (1979) over the conditions with a test; the mean is one
-    question of its own and is not adjusted. Raises NotComparable where the studies or their labels
-    are not the same, and ResultsError where a run has no scores for the split.
+    question of its own and is not adjusted. ``method`` is that of each AUROC's own interval. Raises
+    NotComparable where the studies or their labels are not the same, and ResultsError where a run
+    has no scores for the split.
     """
     a, b = align(ours.scores(split), theirs.scores(split))
     tests = paired_tests(a.labels, a.scores, b.scores, a.observations)
     adjusted = _adjust(tests)
-    ours_metrics, theirs_metrics = (
-        run.metrics.get(split, {}).get("observations", {}) for run in (ours, theirs)
-    )
+    reports = [score_studies(x.labels, x.scores, x.observations, method) for x in (a, b)]
     rows = [
-        _row(ours.name, test, p, ours_metrics, theirs_metrics, alpha)
+        _row(ours.name, test, p, [report[test.name].ci for report in reports], alpha)
         for test, p in zip(tests, adjusted, strict=True)
     ]
+    over = [name for name in reports[0].mean_over if name in reports[1].mean_over]
     average = paired_mean_test(a.labels, a.scores, b.scores, a.observations)
     if average is not None:
-        rows.append(_average(ours, theirs, split, average, alpha))
+        intervals = [_mean_interval(report, over) for report in reports]
+        rows.append(_row(ours.name, average, _number(average.p), intervals, alpha, AVERAGE))
     return Comparison(
         run=ours.name,
         against=theirs.name,
         title=f"{ours.name} against {theirs.name}",
         split=split,
         rows=tuple(rows),
-        notes=_notes(ours, theirs, split, a, sum(p is not None for p in adjusted)),
+        notes=(
+            _method(a, split, sum(p is not None for p in adjusted), over, alpha),
+            *_departures(ours, theirs),
+        ),
         synthetic=ours.synthetic or theirs.synthetic,
         paired=True,
     )
+
+
+def _mean_interval(report: ScoreReport, over: Sequence[str]) -> Interval | None:
+    """The interval of one side's mean; None where that mean is over more tasks than the row's."""
+    return report.mean_ci if list(report.mean_over) == list(over) else None
 
 
 def _adjust(tests: tuple[Difference, ...]) -> list[float | None]:
@@ -59,36 +80,20 @@ def _adjust(tests: tuple[Difference, ...]) -> list[float | None]:
 
 
 def _row(
-    name: str,
+    run: str,
     test: Difference,
     p: float | None,
-    ours: Mapping[str, Any],
-    theirs: Mapping[str, Any],
+    intervals: Sequence[Interval | None],
     alpha: float,
+    condition: str | None = None,
 ) -> Row:
     return Row(
-        run=name,
-        condition=test.name,
+        run=run,
+        condition=test.name if condition is None else condition,
         ours=_number(test.a),
-        ours_ci=_interval(ours.get(test.name)),
+        ours_ci=intervals[0],
         theirs=_number(test.b),
-        theirs_ci=_interval(theirs.get(test.name)),
-        difference=_number(test.difference),
-        difference_ci=test.ci,
-        p=p,
-        verdict=_verdict(test, p, alpha),
-    )
-
-
-def _average(ours: Run, theirs: Run, split: str, test: Difference, alpha: float) -> Row:
-    p = _number(test.p)
-    return Row(
-        run=ours.name,
-        condition=AVERAGE,
-        ours=_number(test.a),
-        ours_ci=_pair(ours.metrics.get(split, {}).get("mean_ci")),
-        theirs=_number(test.b),
-        theirs_ci=_pair(theirs.metrics.get(split, {}).get("mean_ci")),
+        theirs_ci=intervals[1],
         difference=_number(test.difference),
         difference_ci=test.ci,
         p=p,
@@ -100,16 +105,31 @@ def _verdict(test: Difference, p: float | None, alpha: float) -> str:
     if p is None:
         return not_comparable(test.undefined or "no test can be made")
     if p >= alpha:
-        return WITHIN
+        return NO_DIFFERENCE
     return ABOVE if test.difference > 0 else BELOW
 
 
-def _notes(ours: Run, theirs: Run, split: str, scored: StudyScores, tests: int) -> tuple[str, ...]:
-    notes = [
-        f"paired on the same {len(scored.studies):,} studies of the split '{split}'; "
-        f"p by DeLong's test, adjusted by Holm over {tests} conditions; "
-        f"'above' and 'below' at adjusted p < {ALPHA}",
+def _method(scored: StudyScores, split: str, tests: int, over: Sequence[str], alpha: float) -> str:
+    """What was tested and how, in one note."""
+    conditions = "1 condition" if tests == 1 else f"{tests} conditions"
+    words = [
+        f"paired on the same {len(scored.studies):,} studies of the split '{split}'",
+        f"p by DeLong's test, adjusted by Holm over {conditions}",
+        f"'above' and 'below' at adjusted p < {alpha:g}",
     ]
+    if over:
+        tasks = (
+            f"the {len(over)} competition tasks"
+            if len(over) == len(COMPETITION)
+            else f"{len(over)} of the {len(COMPETITION)} competition tasks ({', '.join(over)})"
+        )
+        words.append(f"the average is over {tasks}, and its p is not adjusted")
+    return "; ".join(words)
+
+
+def _departures(ours: Run, theirs: Run) -> tuple[str, ...]:
+    """In what the runs differ."""
+    notes = []
     changed = {
         key: (ours.scenario.get(key), theirs.scenario.get(key))
         for key in ours.scenario
@@ -126,14 +146,6 @@ def _notes(ours: Run, theirs: Run, split: str, scored: StudyScores, tests: int) 
 def _sent(run: Run) -> str:
     up, down = byte_size(run.totals["bytes_up"]), byte_size(run.totals["bytes_down"])
     return f"{up} to the server and {down} to clients"
-
-
-def _interval(entry: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    return _pair(entry.get("ci")) if entry else None
-
-
-def _pair(value: Any) -> tuple[float, float] | None:
-    return None if value is None else (float(value[0]), float(value[1]))
 
 
 def _number(value: float) -> float | None:

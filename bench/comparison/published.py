@@ -21,6 +21,7 @@ from bench.comparison.rows import (
 from bench.comparison.subject import Subject
 from bench.errors import NotComparable
 from bench.observations import COMPETITION
+from bench.report.references import FULL_DECIMALS
 from bench.scoring.intervals import Interval
 from bench.suites.policies import policy_from_row, policy_sets
 
@@ -311,7 +312,7 @@ def _row(
         difference=difference,
         difference_ci=bounds,
         verdict=_verdict(ours, theirs, bounds, reason, undefined),
-        theirs_decimals=4 if theirs.decimals is None else theirs.decimals,
+        theirs_decimals=FULL_DECIMALS if theirs.decimals is None else theirs.decimals,
         extra=dict(extra),
     )
 

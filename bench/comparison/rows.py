@@ -10,10 +10,14 @@ from bench.scoring.intervals import Interval
 ABOVE = "above"
 BELOW = "below"
 WITHIN = "within the interval"
+"""Of a published figure: the difference's interval holds 0."""
+NO_DIFFERENCE = "no significant difference"
+"""Of another run on the same studies: the paired test's p is not below alpha."""
 NOT_COMPARABLE = "not comparable"
 
 AVERAGE = "Average"
-"""The name of the row that stands last: the unweighted mean over the conditions above it."""
+"""The row that stands last: the unweighted mean over a table's own conditions, or against a run
+over the competition tasks that both define."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +35,10 @@ class Row:
     """ours - theirs; None where one of them is undefined."""
     difference_ci: Interval | None = None
     p: float | None = None
-    """Two-sided; adjusted by Holm over the run's conditions where ``adjusted``."""
+    """Two-sided, against a run only; adjusted by Holm over its conditions, the average's is not."""
     verdict: str
-    """``above``, ``below``, ``within the interval`` or ``not comparable: <reason>``."""
+    """``above``, ``below``, ``within the interval``, ``no significant difference`` or
+    ``not comparable: <reason>``."""
     theirs_decimals: int = 3
     """Decimals the other figure was printed with."""
     extra: dict[str, Any] = field(default_factory=dict)

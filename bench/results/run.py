@@ -80,15 +80,24 @@ class Run:
         from bench.scoring.studies import StudyScores
 
         path = self.folder / scores_file(split)
-        if not path.is_file():
-            kept = sorted(self.metrics) or ["none"]
+        if self.has_scores(split):
+            return StudyScores.load(path)
+        if split in self.metrics:
             raise ResultsError(
-                f"the run has no scores for the split '{split}'",
+                f"the run was scored on '{split}' and its folder does not hold the scores",
                 where=path,
-                found=f"scores for: {', '.join(kept)}",
-                mend="choose one of those splits, or run the scenario again on data that has it",
+                mend="bring the file back, or run the scenario again with --fresh",
             )
-        return StudyScores.load(path)
+        raise ResultsError(
+            f"the run has no scores for the split '{split}'",
+            where=path,
+            found=f"scores for: {', '.join(sorted(self.metrics)) or 'none'}",
+            mend="choose one of those splits, or run the scenario again on data that has it",
+        )
+
+    def has_scores(self, split: str) -> bool:
+        """Whether the folder holds the split's scores per study: a record may outlive them."""
+        return (self.folder / scores_file(split)).is_file()
 
     def rounds(self) -> list[dict[str, Any]]:
         """The finished rounds, in order."""

@@ -150,8 +150,8 @@ def align(a: StudyScores, b: StudyScores) -> tuple[StudyScores, StudyScores]:
         row, column = np.argwhere(differ)[0]
         raise NotComparable(
             "the two were scored against different labels",
-            found=f"{int(differ.sum())} labels differ, the first being {common[column]} "
-            f"of {first.studies[row]}",
+            found=f"{int(differ.sum()):,} of {differ.size:,} labels, the first being "
+            f"{common[column]} of {first.studies[row]}",
             mend="score both against the same truth",
         )
     return first, second
