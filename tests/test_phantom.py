@@ -18,6 +18,7 @@ from bench.data.phantom import MARKER, Parameters, embedded, read_marker, write_
 from bench.data.split import Tree
 from bench.errors import UsageError
 from bench.observations import OBSERVATIONS
+from tests.in_process import call
 from tests.phantom_trees import SMALL, files_of, write_small
 from tests.processes import process
 
@@ -203,6 +204,32 @@ def test_the_embedded_phantom_is_written_once_by_however_many(
     written = (folder / MARKER).stat().st_mtime_ns
     embedded.embedded_phantom(lambda done, total: pytest.fail("written again"))
     assert (folder / MARKER).stat().st_mtime_ns == written
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"File exists(?s:.)*set \$BENCH_CACHE") as caught:
+        embedded.embedded_phantom()
+    assert caught.value.where == str(embedded.embedded_phantom_folder())
+
+
+@pytest.mark.parametrize("output", [".", "..", "../inner"])
+def test_the_folder_one_stands_in_is_not_replaced(
+    output: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    ended = call(capsys, "data", "phantom", "--output", output)
+    assert ended.code == 2
+    assert f"bench: {output}: the output is the current folder" in ended.err
+    assert inner.is_dir()
 
 
 def test_other_parameters_are_another_embedded_phantom(monkeypatch: pytest.MonkeyPatch) -> None:

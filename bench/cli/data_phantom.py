@@ -104,7 +104,15 @@ def phantom(
 def _write_tree(output: Path, *, quiet: bool, **parameters: int | None) -> Tree:
     """Writes the tree with a bar on a terminal's standard error, and says what was written."""
     from bench.data.phantom import write_phantom
+    from bench.errors import UsageError
 
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise UsageError(
+            "the output is the current folder or one that it lies in, which would be replaced",
+            where=output,
+            expected="another folder",
+            mend="name it from the folder above it",
+        )
     shown = sys.stderr.isatty() and not quiet
     with typer.progressbar(length=1, label="drawing", file=sys.stderr, hidden=not shown) as bar:
 
