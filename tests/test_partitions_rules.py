@@ -56,9 +56,11 @@ def test_explicit_sizes_count_patients_or_share_images():
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ((3, 2), "sum 5"),
+        ((3, 2), r"sum 5\n.*: lower sizes by 1 in all"),
+        ((1, 2), "raise sizes by 1 in all"),
+        ((2.5, 1.5), "give whole numbers of patients"),
         ((4, 2), "6 is the number of images; sizes count patients"),
-        ((0.5, 0.4), "sum 0.9"),
+        ((0.5, 0.4), r"sum 0\.9\n.*: raise sizes by 0\.1 in all"),
         ((1, 1, 2), "3 sizes: 1, 1, 2"),
         ((5, -1), "positive sizes that sum to 4 patients"),
         (None, "0 sizes"),

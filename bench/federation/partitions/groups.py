@@ -91,9 +91,10 @@ def _grouped(
         )
     if len(kept) > clients:
         raise SuiteError(
-            f"{clients} clients are too few for the groups of {by}",
-            expected=f"at least {len(kept)} clients",
-            found=", ".join(f"{known.names[g]} ({number[g]:,} {units.noun}s)" for g in kept),
+            f"there are too few clients for the groups of {by}",
+            expected=f"at least {len(kept)} clients, one for each of "
+            + ", ".join(f"{known.names[g]} ({number[g]:,} {units.noun}s)" for g in kept),
+            found=f"clients: {clients}",
             mend=f"raise clients to {len(kept)}",
         )
     share = 1 + apportion(clients - len(kept), _excess(number[kept], clients))

@@ -97,9 +97,19 @@ def _explicit(
         return targets, False
     if total == len(units) and (targets == np.floor(targets)).all():
         return targets, True
-    hint = f"lower or raise sizes by {abs(len(units) - total):,.6g} in all"
-    if total == units.images:
-        hint = f"{total:,.0f} is the number of images; sizes count {units.noun}s, which stay whole"
     raise SuiteError(
-        "explicit sizes do not add up", expected=expected, found=f"sum {total:,.10g}", mend=hint
+        "explicit sizes do not add up",
+        expected=expected,
+        found=f"sum {total:,.10g}",
+        mend=_remedy(targets, total, units),
     )
+
+
+def _remedy(targets: NDArray[np.float64], total: float, units: Units) -> str:
+    """What makes explicit sizes fit; where all are below 1, they were meant for shares."""
+    if total == len(units):
+        return f"give whole numbers of {units.noun}s"
+    if total == units.images:
+        return f"{total:,.0f} is the number of images; sizes count {units.noun}s, which stay whole"
+    missing = (1 if (targets < 1).all() else len(units)) - total
+    return f"{'raise' if missing > 0 else 'lower'} sizes by {abs(missing):,.6g} in all"
