@@ -640,6 +640,42 @@ MALFORMED = {
     "invented split": ("split: valid", "split: val", r"mine.yaml:7:8: split"),
     "synthetic": ("synthetic: false", "synthetic: true", r"mine.yaml:16:12: synthetic"),
     "no such policy": ("u-ones", "u-one", r"mine.yaml:19:13: .*no such label policy as 'u-one'"),
+    "list of policies": (
+        "u-ones",
+        "[u-ones]",
+        r"mine.yaml:19:13: .*no such label policy as \['u-ones'\]",
+    ),
+    "list for a condition's policy": (
+        "policy: u-ones",
+        "policy: {Edema: [u-ones]}",
+        r"mine.yaml:19:13: .*no such label policy as \['u-ones'\]",
+    ),
+    "no policies": ("policy: u-ones", "policy: {}", r"mine.yaml:19:13: rows.0.policy"),
+    "setting not a number": (
+        "    policy: u-ones",
+        "    setting: {C: .nan}",
+        r"mine.yaml:19:18: rows.0.setting.C",
+    ),
+    "setting true": (
+        "    policy: u-ones",
+        "    setting: {C: true}",
+        r"mine.yaml:19:18: rows.0.setting.C(?s:.)*found: true",
+    ),
+    "mean over what is not there": (
+        "synthetic: false",
+        "synthetic: false\nmean_over: [Edema, Edemaa]",
+        r"mine.yaml:17:20: a mean over 'Edemaa', of which no row has a figure",
+    ),
+    "mean over one twice": (
+        "synthetic: false",
+        "synthetic: false\nmean_over: [Edema, Edema]",
+        r"mine.yaml:17:20: a mean over 'Edema' twice",
+    ),
+    "more positives of a figure than its studies": (
+        "0.900",
+        "{value: 0.9, n: 10, positives: 20}",
+        r"mine.yaml:22:16: 20 positives of Edema among 10",
+    ),
     "above one": ("0.900", "1.2", r"mine.yaml:22:16: 1.2 cannot be AUROC"),
     "percent": ("0.900", "90.0", r"mine.yaml:22:16: 90.0 cannot be AUROC"),
     "text": ("0.900", "high", r"mine.yaml:22:16: .*AUROC.Edema"),

@@ -36,14 +36,16 @@ Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 def _known_policy(value: Any) -> Any:
     names = value.values() if isinstance(value, dict) else [] if value is None else [value]
     for name in names:
-        if name not in LABEL_POLICIES:
+        if not isinstance(name, str) or name not in LABEL_POLICIES:
             raise ValueError(
                 f"no such label policy as {name!r}; there are {', '.join(LABEL_POLICIES)}"
             )
     return value
 
 
-Policies = Annotated[Text | dict[str, Text] | None, BeforeValidator(_known_policy)]
+OnePerCondition = Annotated[dict[str, Text], Field(min_length=1)]
+Policies = Annotated[Text | OnePerCondition | None, BeforeValidator(_known_policy)]
+Setting = Annotated[str, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | None
 
 
 class _Model(BaseModel):
@@ -122,7 +124,7 @@ class RowModel(_Model):
     decimals: Decimals | None = None
     confidence: Confidence | None = None
     n: Count | None = None
-    setting: dict[str, str | int | float | None] = Field(default_factory=dict)
+    setting: dict[str, Setting] = Field(default_factory=dict)
     note: Text | None = None
     values: Annotated[dict[str, dict[str, Cell]], Field(min_length=1)]
 
@@ -180,6 +182,15 @@ def _table_problems(model: BaselineModel) -> Iterator[tuple[Place, str]]:
             yield ("positives", condition), f"{count} positives of {condition} among {model.n}"
     if len(model.mean_over) == 1:
         yield ("mean_over",), "a mean over one condition is no mean"
+    known = {name for row in model.rows for cells in row.values.values() for name in cells}
+    for i, condition in enumerate(model.mean_over):
+        if condition in model.mean_over[:i]:
+            yield ("mean_over", i), f"a mean over {condition!r} twice"
+        elif condition not in known and AVERAGE not in known:
+            yield (
+                ("mean_over", i),
+                f"a mean over {condition!r}, of which no row has a figure, and none has a mean",
+            )
 
 
 def _cell_problems(
@@ -190,6 +201,9 @@ def _cell_problems(
         yield "an interval, but 'interval' does not say which kind the table prints"
     if condition == AVERAGE and not model.mean_over:
         yield f"an {AVERAGE}, but 'mean_over' does not say over which conditions"
+    n = _first(cell.n, row.n, model.n)
+    if cell.positives is not None and n is not None and cell.positives > n:
+        yield f"{cell.positives} positives of {condition} among {n}"
     declared = model.metrics[metric]
     places = _places(cell, row, declared)
     figures = [] if cell.value is None else [cell.value, *(cell.ci or ())]
@@ -198,6 +212,11 @@ def _cell_problems(
             yield f"{figure} cannot be {metric}, which is counted in {declared.unit}"
         elif places is not None and not cell.derived and abs(figure - round(figure, places)) > 1e-9:
             yield f"{figure} has more than the {places} decimals it says it was printed with"
+
+
+def _first(*counts: int | None) -> int | None:
+    """The first that was given."""
+    return next((n for n in counts if n is not None), None)
 
 
 def _places(cell: ValueModel, row: RowModel, metric: MetricModel) -> int | None:
@@ -259,7 +278,6 @@ def _value(
     if isinstance(policy, Mapping):
         policy = policy.get(condition)
     stated = cell.confidence or row.confidence or declared.confidence or table.confidence
-    n = next((n for n in (cell.n, row.n, table.n) if n is not None), None)
     return Value(
         condition=condition,
         metric=metric,
@@ -270,7 +288,7 @@ def _value(
         decimals=_places(cell, row, declared),
         cut=cell.cut,
         ci=None if cell.ci is None else (cell.ci[0], cell.ci[1]),
-        n=n,
+        n=_first(cell.n, row.n, table.n),
         positives=cell.positives if cell.positives is not None else table.positives.get(condition),
         derived=cell.derived,
         confidence="computed" if cell.derived else stated,
