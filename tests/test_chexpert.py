@@ -370,6 +370,17 @@ def test_splits_names_and_digest(tmp_path: Path) -> None:
     assert read.ideal_auroc is None
 
 
+def test_of_two_files_of_one_split_the_other_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    tree(tmp_path, row(f"train/{P1}"))
+    tree(tmp_path, row(f"valid/{P1}", sex="Male"), name="valid.csv")
+    tree(tmp_path, row(f"valid/{P1}", sex="Female"), name="val_labels.csv")
+    tree(tmp_path, row(f"valid/{P1}", sex="Female"), name="val.csv")
+    read = read_tree(tmp_path)
+    assert read.splits["valid"].sex.tolist() == ["Male"]
+    assert read.warnings == ("valid.csv is read, and not val.csv nor val_labels.csv beside it",)
+    assert read_tree(tmp_path, splits=("train",)).warnings == ()
+
+
 def test_the_name_is_the_prefix_or_the_folder(tmp_path: Path) -> None:
     small = tree(tmp_path / "a", row(f"CheXpert-v1.0-small/train/{P1}"))
     assert read_tree(small).name == "CheXpert-v1.0-small"

@@ -35,6 +35,11 @@ def label_files(root: Path) -> dict[str, Path]:
     They stand in the root, or in the first folder of the batched full-size release.
     Raises DataError where ``root`` is not a folder.
     """
+    return {split: present[0] for split, present in _present(root).items()}
+
+
+def _present(root: Path) -> dict[str, list[Path]]:
+    """Every label file of each split, the one that is read first."""
     if not root.is_dir():
         raise DataError(
             "there is no such folder" if not root.exists() else "this is a file, not a folder",
@@ -42,12 +47,12 @@ def label_files(root: Path) -> dict[str, Path]:
             expected="a CheXpert tree: a folder with train.csv and the images it names",
         )
     folders = [root, *sorted(root.glob(f"{BATCH}1*"))]
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for split, names in LABEL_FILES.items():
         here = [folder / name for folder in folders for name in names]
         present = [file for file in here if file.is_file()]
         if present:
-            found[split] = present[0]
+            found[split] = present
     return found
 
 
@@ -59,7 +64,8 @@ def read_tree(root: Path, splits: Sequence[str] = ("train", "valid", "test")) ->
     CheXpert's are.
     """
     root = Path(root)
-    files = label_files(root)
+    present = _present(root)
+    files = {split: found[0] for split, found in present.items()}
     if "train" in splits and "train" not in files:
         raise DataError(
             "the tree has no train.csv", where=root, expected="train.csv", mend=_nearby(root)
@@ -78,6 +84,7 @@ def read_tree(root: Path, splits: Sequence[str] = ("train", "valid", "test")) ->
             raise DataError("the file has a header and no rows", where=Where(files[name], 1))
         reader = SplitReader(name, root, sheet)
         read[name] = reader.read()
+        warnings += _passed_over(root, present[name])
         warnings += reader.warnings
         prefixes |= reader.prefixes
     if not read:
@@ -93,6 +100,12 @@ def read_tree(root: Path, splits: Sequence[str] = ("train", "valid", "test")) ->
         warnings=tuple(warnings),
     )
     return tree if marker is None else replace(tree, ideal_auroc=_ideal(root, marker))
+
+
+def _passed_over(root: Path, present: Sequence[Path]) -> list[str]:
+    """Says which other files of a split's labels there are, and that they are not read."""
+    first, *others = (file.relative_to(root).as_posix() for file in present)
+    return [f"{first} is read, and not {' nor '.join(others)} beside it"] if others else []
 
 
 def _bytes_of(file: Path) -> bytes:
