@@ -491,6 +491,23 @@ def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
         pack(split, size=8, cache=tmp_path / "cache", workers=2)
 
 
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [("""printf '{"done": [{"row"'""", DataError), ("echo good morning; cat", ValueError)],
+    ids=["cut short", "no answer"],
+)
+def test_an_answer_that_is_none_ends_packing_and_does_not_hang_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, error: type[Exception]
+) -> None:
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\nread target; echo '{{}}'; read chunk; {answer}\n")
+    worker.chmod(0o755)
+    split = numbered_tree(tmp_path / "tree", 2 * CHUNK)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    with pytest.raises(error, match=r"ended before its work was done|Expecting value"):
+        pack(split, size=8, cache=tmp_path / "cache", workers=2)
+
+
 @pytest.mark.parametrize(("name", "size"), [("nih1000-64", 64), ("nih621-320", 320)])
 def test_the_shared_sets_equal_plain_pillow(tmp_path: Path, name: str, size: int) -> None:
     split = read_tree(shared(name)).splits["valid"]

@@ -198,12 +198,12 @@ def _feed(
             done.put([Decoded(**item) for item in answer["done"]])
     except queue.Empty:
         return
-    except (OSError, DataError) as error:
+    except Exception as error:  # whatever it is: the caller waits for an answer
         done.put(error)
 
 
 def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | None:
-    """The worker's answer to one line; None where it is gone."""
+    """The worker's answer to one line; None where it is gone, or went while it wrote."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -211,7 +211,7 @@ def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | N
     except BrokenPipeError:
         return None
     line = process.stdout.readline()
-    return dict(json.loads(line)) if line else None
+    return dict(json.loads(line)) if line.endswith("\n") else None
 
 
 def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None:
