@@ -335,6 +335,11 @@ def test_a_link_that_stays_inside_is_followed(tmp_path: Path) -> None:
     assert (packed.images[0] == packed.images[1]).all()
 
 
+def test_a_folder_whose_name_begins_with_two_points_is_inside(tmp_path: Path) -> None:
+    split = write_tree(tmp_path / "tree", {f"..data/{patient_path(0)}": encoded(picture(0))})
+    assert len(pack(split, size=32, cache=tmp_path / "cache").images) == 1
+
+
 def test_a_linked_folder_that_leads_outside(tmp_path: Path) -> None:
     numbered_tree(tmp_path / "real", 1)
     split = write_tree(tmp_path / "tree", {patient_path(0): None})

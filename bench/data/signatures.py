@@ -25,7 +25,7 @@ def signatures(root: str, paths: Sequence[str]) -> tuple[FileTable, dict[int, st
     times: list[int] = []
     for row, path in enumerate(paths):
         size, time = -1, 0
-        if path.startswith("/") or (".." in path and os.path.normpath(path).startswith("..")):
+        if path.startswith("/") or (".." in path and _climbs(path)):
             reasons[row] = "leaves the data folder"
         else:
             try:
@@ -46,6 +46,11 @@ def signatures(root: str, paths: Sequence[str]) -> tuple[FileTable, dict[int, st
         times.append(time)
     table.size[:], table.mtime[:] = sizes, times
     return table, reasons
+
+
+def _climbs(path: str) -> bool:
+    """Whether the path leads above where it starts; ``..data`` is a name like any other."""
+    return os.path.normpath(path).split("/", 1)[0] == ".."
 
 
 def file_digest(file: str) -> bytes:
