@@ -745,7 +745,8 @@ def test_every_table_is_shown_in_every_format(format: str, baselines: list[Basel
     assert "irvin2019-valid" in render(list_table(baselines), format)
     for baseline in baselines:
         text = render(baseline_table(baseline), format)
-        assert unescape(text).count(baseline.rows[0].method) >= 1 or format == "latex"
+        plain = text.replace(r"$\infty$", "∞").replace("\\", "") if format == "latex" else text
+        assert baseline.rows[0].method in unescape(plain)
 
 
 def test_the_command_lists_and_shows(tmp_path: Path) -> None:
