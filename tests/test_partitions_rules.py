@@ -414,7 +414,8 @@ def test_every_patient_a_client():
     ("column", "clients", "words"),
     [
         ("site", 3, "set clients to 2"),
-        ("AP/PA", 2, "1 patients have no AP/PA"),
+        ("AP/PA", 2, "1 patients have no AP/PA(?s:.)*or use 'attribute' with by: AP/PA"),
+        ("ward", 2, "1 patients have no ward(?s:.)*to mend: fill the column$"),
         ("Age", 2, "use 'attribute' with by: Age"),
     ],
 )
@@ -424,6 +425,7 @@ def test_natural_needs_one_client_per_value(column, clients, words):
         [[0]] * 3,
         ["Edema"],
         site=["x", "y", "x"],
+        ward=["north", "", "south"],
         ap_pa=["AP", "PA", ""],
         age=[1, 2, 3],
     )

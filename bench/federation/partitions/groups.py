@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bench.errors import SuiteError
 from bench.federation.partitions.division import apportion, divide, line
 from bench.federation.partitions.draw import Draw
-from bench.federation.partitions.units import Attribute, Groups, Units
+from bench.federation.partitions.units import ATTRIBUTES, Attribute, Groups, Units
 
 NEGLIGIBLE = 0.01
 """A group with a smaller share of the units gets no client of its own: CheXpert has one patient
@@ -18,10 +18,10 @@ of unknown sex and seventeen images marked LL or RL, which are not sites."""
 def attribute(
     units: Units, clients: int, random: np.random.Generator, *, by: str, strictness: float
 ) -> Draw:
-    """Clients differ by an attribute of their patients.
+    """Clients differ by an attribute of their patients, one of :data:`units.ATTRIBUTES`.
 
-    ``Sex``, ``AP/PA`` and further columns make *groups*: a patient's commonest value, the
-    alphabetically first if tied. Groups are given clients in proportion to their patients, at
+    ``Sex`` and ``AP/PA`` make *groups*: a patient's commonest value, the alphabetically first if
+    tied. Groups are given clients in proportion to their patients, at
     least one each, and each group's patients are divided evenly over its clients. ``Age`` (a
     patient's mean) and ``Frontal/Lateral`` (its share of lateral images) make an *ordering*,
     which is cut into parts of equal numbers of images.
@@ -139,11 +139,12 @@ def natural(units: Units, clients: int, random: np.random.Generator, *, column: 
         )
     without = int((known.code < 0).sum())
     if without:
+        deal = f", or use 'attribute' with by: {column}, which deals them out evenly"
         raise SuiteError(
             f"{without:,} {units.noun}s have no {column}",
             expected=f"a value of {column} for each {units.noun}",
             found=f"{len(units) - without:,} of {len(units):,}",
-            mend=f"fill the column, or use 'attribute' with by: {column}, which deals them out",
+            mend="fill the column" + (deal if column in ATTRIBUTES else ""),
         )
     if len(known.names) != clients:
         shown = ", ".join(known.names[:8]) + (", …" if len(known.names) > 8 else "")
