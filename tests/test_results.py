@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from bench.results.rounds import RoundLog, read_rounds
 from bench.results.run import Run, find_runs, load_run
 from bench.suites.scenario import Scenario
 from tests.runs_on_disk import bare_run, some_scores, write_run
+
+ROUND = {"round": 1, "seconds": 0.5, "examples": 10, "bytes_up": 0, "bytes_down": 0}
 
 
 def a_run(folder: Path, **changes: object) -> Run:
@@ -50,20 +53,43 @@ def test_log_is_cut_behind_the_checkpoint_and_its_torn_tail_ignored(tmp_path: Pa
     path = tmp_path / "rounds.jsonl"
     log = RoundLog(path, keep=0)
     for number in (1, 2, 3):
-        log.append({"round": number})
+        log.append({**ROUND, "round": number})
     log.close()
     with path.open("ab") as stream:
         stream.write(b'{"round": 4, "lo')
     assert [r["round"] for r in read_rounds(path)] == [1, 2, 3]
     log = RoundLog(path, keep=2)
-    log.append({"round": 3, "again": True})
+    log.append({**ROUND, "round": 3, "again": True})
     log.close()
-    assert read_rounds(path) == [{"round": 1}, {"round": 2}, {"round": 3, "again": True}]
+    found = [(record["round"], record.get("again")) for record in read_rounds(path)]
+    assert found == [(1, None), (2, None), (3, True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"round": "2"}, 'int under "round"'),
+        ({"bytes_up": None}, 'int under "bytes_up"'),
+        ({"seconds": []}, 'int or float under "seconds"'),
+        ({"images_per_second": "fast"}, 'int or float or nothing under "images_per_second"'),
+        ({"auroc": 0.5}, 'dict or nothing under "auroc"'),
+        ({"accuracy": math.nan}, "a JSON object"),
+    ],
+)
+def test_a_line_that_is_not_a_round_is_named(
+    tmp_path: Path, change: dict[str, object], expected: str
+) -> None:
+    path = tmp_path / "rounds.jsonl"
+    lines = [ROUND | {"round": 1, "yardstick": None}, ROUND | {"round": 2} | change]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ResultsError, match=r"rounds.jsonl:2: the line is not a round") as raised:
+        read_rounds(path)
+    assert raised.value.expected == expected
 
 
 def test_log_that_ends_before_the_checkpoint_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
-    path.write_text('{"round": 1}\n')
+    path.write_text(json.dumps(ROUND) + "\n")
     with pytest.raises(ResultsError, match="ends before the checkpoint"):
         RoundLog(path, keep=2)
 
@@ -120,6 +146,11 @@ def test_what_is_not_a_run_is_named(tmp_path: Path, case: str) -> None:
         ({"status": "finished"}, "unknown status"),
         ({"scenario": {"no_such_key": 1}}, "scenario in the run cannot be read"),
         ({"metrics": []}, "the key 'metrics'"),
+        ({"environment": {"machine": "A"}}, "'environment.machine' .* of the wrong kind"),
+        ({"environment": {"versions": ["2.0"]}}, "'environment.versions'"),
+        ({"scores_sha256": "abc"}, "'scores_sha256'"),
+        ({"error": "it broke"}, "'error'"),
+        ({"totals": {"seconds": math.nan}}, "not a run: NaN is not JSON"),
     ],
 )
 def test_a_damaged_run_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -127,6 +158,23 @@ def test_a_damaged_run_is_named(tmp_path: Path, change: dict[str, object], messa
     (tmp_path / "run.json").write_text(json.dumps(document))
     with pytest.raises(ResultsError, match=message):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ({"auroc": 1.5}, "auroc"),
+        ({"ci": [0.9, 0.8]}, "ci"),
+        ({"ci": [0.5, 1.5]}, "ci"),
+        ({"ci": [0.5]}, "ci"),
+    ],
+)
+def test_an_auroc_that_is_none_is_named(tmp_path: Path, entry: dict[str, object], key: str) -> None:
+    run = write_run(tmp_path)
+    run.metrics["valid"]["observations"]["Edema"] |= entry
+    run.write()
+    with pytest.raises(ResultsError, match=rf"'metrics.valid.observations.Edema.{key}'"):
+        load_run(run.folder)
 
 
 def test_find_runs_looks_two_levels_down_and_takes_each_once(tmp_path: Path) -> None:

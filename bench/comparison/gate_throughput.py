@@ -161,7 +161,7 @@ def _remarks(run: Run, reference: Run, chosen: Samples) -> list[str]:
         remarks.append(f"{statistics.median(before):.0f} → {statistics.median(now):.0f} images/s")
         if machine_differences(run, reference):
             remarks.append("on another machine, so through the yardstick alone")
-    versions = [side.environment.get("versions", {}).get("torch") for side in (reference, run)]
+    versions = [(side.environment.get("versions") or {}).get("torch") for side in (reference, run)]
     if versions[0] != versions[1]:
         remarks.append(f"other torch ({versions[0]}, now {versions[1]})")
     return remarks

@@ -1,4 +1,4 @@
-"""What ``run.json`` has to hold beyond its keys, so that no reader of it stumbles later."""
+"""What ``run.json`` and ``rounds.jsonl`` have to hold, so that no reader stumbles later."""
 
 from __future__ import annotations
 
@@ -45,16 +45,45 @@ TOTALS: dict[str, Kind] = {
 
 DATA: dict[str, Kind] = {"name": str, "digest": str, "synthetic": bool}
 
+ROUND: dict[str, Kind] = {
+    "round": int,
+    "seconds": NUMBER,
+    "examples": int,
+    "bytes_up": int,
+    "bytes_down": int,
+}
+"""One line of the log, as far as its readers rely on it."""
+
+MEASURED: dict[str, Kind] = {
+    "loss": NUMBER,
+    "images_per_second": NUMBER,
+    "yardstick": NUMBER,
+    "mean_auroc": NUMBER,
+    "accuracy": NUMBER,
+    "auroc": dict,
+}
+"""What a line may have as well; null where it was not measured or is undefined."""
+
+OBJECTS = {"environment": ("machine", "versions"), "": ("error",)}
+"""What may be left out or null, and else is an object."""
+
 
 def check(path: Path, document: Mapping[str, Any]) -> None:
     """Raises ResultsError, naming the key, where a part of a run is not what its readers expect."""
     _keys(path, "data", document["data"], DATA)
+    for place, keys in OBJECTS.items():
+        for key in keys:
+            value = (document[place] if place else document).get(key)
+            if not isinstance(value, (dict, type(None))):
+                raise wrong(path, f"{place}.{key}".strip("."), "an object or null", value)
     for split, block in document["metrics"].items():
         place = f"metrics.{split}"
         _keys(path, place, block, BLOCK)
+        _share(path, f"{place}.mean_auroc", block["mean_auroc"])
         _interval(path, f"{place}.mean_ci", block["mean_ci"])
         for name, entry in block["observations"].items():
             _keys(path, f"{place}.observations.{name}", entry, ENTRY)
+            _share(path, f"{place}.observations.{name}.auroc", entry["auroc"])
             _interval(path, f"{place}.observations.{name}.ci", entry["ci"])
     if document["status"] == "done":
         _keys(path, "totals", document["totals"], TOTALS)
@@ -71,11 +100,37 @@ def _keys(path: Path, place: str, value: Any, kinds: Mapping[str, Kind]) -> None
             raise wrong(path, f"{place}.{key}", _words(kind), value.get(key))
 
 
+def refuse_constant(name: str) -> None:
+    """For ``json.loads``: NaN and infinity are no JSON, and would pass every comparison unseen."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def flaw_of_round(record: Any) -> str | None:
+    """What a line of the log, read from JSON, is not, else None."""
+    if not isinstance(record, dict):
+        return "a JSON object"
+    for key, kind in ROUND.items():
+        if not isinstance(record.get(key), kind):
+            return f'{_words(kind)} under "{key}"'
+    for key, kind in MEASURED.items():
+        if record.get(key) is not None and not isinstance(record[key], kind):
+            return f'{_words(kind)} or nothing under "{key}"'
+    return None
+
+
+def _share(path: Path, place: str, value: float | None) -> None:
+    """NaN is in no range, so it is refused as well."""
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise wrong(path, place, "a number from 0 to 1, or null", value)
+
+
 def _interval(path: Path, place: str, value: Any) -> None:
     if value is not None and not (
-        len(value) == 2 and all(isinstance(bound, (int, float)) for bound in value)
+        len(value) == 2
+        and all(isinstance(bound, (int, float)) for bound in value)
+        and 0.0 <= value[0] <= value[1] <= 1.0
     ):
-        raise wrong(path, place, "two numbers or null", value)
+        raise wrong(path, place, "two numbers from 0 to 1, the lower first, or null", value)
 
 
 def wrong(path: Path, key: str, expected: str, found: Any) -> ResultsError:

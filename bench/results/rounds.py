@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ResultsError, Where
+from bench.results.checks import flaw_of_round, refuse_constant
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:
     """The whole lines of the log; a torn last line, left by a kill, is not one of them.
 
-    Raises ResultsError where a line before the last is not a JSON object.
+    Raises ResultsError where a line before the last is not the record of a round.
     """
     if not path.exists():
         return []
@@ -21,15 +22,15 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
     rounds: list[dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            record = json.loads(line, parse_constant=refuse_constant)
+        except ValueError:
             record = None
-        if not isinstance(record, dict) or not isinstance(record.get("round"), int):
+        if flaw := flaw_of_round(record):
             raise ResultsError(
                 "the line is not a round",
                 where=Where(path, number),
-                expected='a JSON object with a "round"',
-                found=repr(line[:60]),
+                expected=flaw,
+                found=line.decode(errors="replace")[:60],
                 mend="run the scenario again with --fresh",
             )
         rounds.append(record)

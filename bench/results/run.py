@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError, UsageError, Where
-from bench.results.checks import check, wrong
+from bench.results.checks import check, refuse_constant, wrong
 from bench.suites.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ _REQUIRED: dict[str, type] = {
     "data": dict,
     "metrics": dict,
     "totals": dict,
+    "scores_sha256": dict,
 }
 
 
@@ -186,12 +187,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError("the file cannot be read", where=path, found=str(error)) from error
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise ResultsError(
             f"not JSON: {error.msg}",
             where=Where(path, error.lineno, error.colno),
             mend="run the scenario again with --fresh",
+        ) from error
+    except ValueError as error:
+        raise ResultsError(
+            f"not a run: {error}", where=path, mend="run the scenario again with --fresh"
         ) from error
     except RecursionError:
         raise ResultsError("not a run: nested too deeply", where=path) from None
