@@ -375,6 +375,19 @@ def test_the_average_of_a_pair_and_its_intervals_are_over_the_same_tasks(tmp_pat
     assert (average.ours_ci, average.theirs_ci is None) == (None, False)
 
 
+def test_several_studies_of_a_patient_are_said(tmp_path: Path) -> None:
+    """DeLong's test takes studies as independent, which those of one patient are not."""
+    scored = some_scores(seed=5)
+    scored = replace(scored, patients=np.repeat(scored.patients[::2], 2))
+    run = write_run(tmp_path, scores=scored)
+    assert (
+        "the studies are of 100 patients, and the tests take them as independent"
+        in compare_runs(run, run, "valid").notes[0]
+    )
+    one = write_run(tmp_path / "one")
+    assert "patients" not in compare_runs(one, one, "valid").notes[0]
+
+
 def test_of_several_runs_those_that_cannot_be_paired_are_left_out(tmp_path: Path) -> None:
     """One was scored on fewer studies, one lost its scores, one has another split only."""
     scenarios = {name: replace(POOLED, rounds=rounds) for rounds, name in enumerate("abcd", 1)}

@@ -44,6 +44,8 @@ class Samples:
     now: tuple[float, ...]
     plain: Samples | None = None
     """With yardsticks and on the same machine: the speeds as they are."""
+    medians: tuple[float, float] | None = None
+    """With yardsticks: the median speeds of all rounds, images/s, reference first."""
 
 
 def throughput_gate(run: Run, reference: Run, gate: ThroughputGate) -> Finding:
@@ -119,7 +121,10 @@ def choose_samples(run: Run, reference: Run, minimum: int) -> Samples | str:
     counts = [sum(v is not None for v in side) for side in ratios]
     if min(counts) >= minimum:
         plain = None if elsewhere else _samples(RAW, speeds, minimum)
-        return replace(_samples(YARDSTICK, ratios, minimum), plain=plain)
+        medians = [statistics.median(v for v in side if v is not None) for side in speeds]
+        return replace(
+            _samples(YARDSTICK, ratios, minimum), plain=plain, medians=(medians[0], medians[1])
+        )
     if elsewhere:
         return (
             f"{'; '.join(elsewhere)}, and too few rounds timed the yardstick: "
@@ -153,12 +158,9 @@ def _ratio(record: dict[str, Any]) -> float | None:
 def _remarks(run: Run, reference: Run, chosen: Samples) -> list[str]:
     """What must be known beside the verdict."""
     remarks = []
-    if chosen.basis == YARDSTICK:
-        before, now = (
-            [s for record in side.rounds() if (s := _speed(record)) is not None]
-            for side in (reference, run)
-        )
-        remarks.append(f"{statistics.median(before):.0f} → {statistics.median(now):.0f} images/s")
+    if chosen.medians is not None:
+        before, now = chosen.medians
+        remarks.append(f"{_three_digits(before)} → {_three_digits(now)} images/s")
         if machine_differences(run, reference):
             remarks.append("on another machine, so through the yardstick alone")
     versions = [(side.environment.get("versions") or {}).get("torch") for side in (reference, run)]

@@ -117,6 +117,11 @@ def _method(scored: StudyScores, split: str, tests: int, over: Sequence[str], al
         f"p by DeLong's test, adjusted by Holm over {conditions}",
         f"'above' and 'below' at adjusted p < {alpha:g}",
     ]
+    patients = len(np.unique(scored.patients))
+    if patients < len(scored.patients):
+        words.append(
+            f"the studies are of {patients:,} patients, and the tests take them as independent"
+        )
     if over:
         tasks = (
             f"the {len(over)} competition tasks"
