@@ -112,6 +112,14 @@ def test_as_many_clients_as_patients(rule):
     assert sorted(owners(split, shared).values()) == list(range(30))
 
 
+def test_nothing_cannot_be_divided():
+    none = np.array([], dtype=np.int64)
+    with pytest.raises(SuiteError, match="there are no patients to divide"):
+        partition(choice("iid"), random_split(1, patients=5), clients=1, seed=0, rows=none)
+    with pytest.raises(SuiteError, match="there are no images to divide"):
+        partition(choice("iid"), images(none, ["a"]), clients=1, seed=0)
+
+
 def test_units_can_be_made_beforehand():
     split = random_split(12, patients=30)
     rule = choice("shards", per_client=2)

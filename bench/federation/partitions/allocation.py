@@ -89,6 +89,10 @@ def partition(
         assert rows is None, "choose rows when making the units"
         units = pool
         _check_columns(choice, units)
+    if len(units) == 0:
+        raise SuiteError(
+            f"there are no {units.noun}s to divide", expected="an image at least", found="none"
+        )
     if not 1 <= clients <= len(units):
         raise SuiteError(
             f"{len(units):,} {units.noun}s cannot be divided among {clients:,} clients",
