@@ -83,12 +83,12 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def _files(folder: Path | None) -> dict[str, Path]:
-    """The file of each id; the id is the file's name without its extension."""
+    """The file of each id, which is its name without the extension; hidden files are none."""
     found: dict[str, Path] = {}
     for place in _places(folder):
         for path in sorted(place.iterdir()):
-            if path.suffix not in (".yaml", ".yml"):
-                continue
+            if path.suffix not in (".yaml", ".yml") or path.name.startswith("."):
+                continue  # editors' and macOS's own files are hidden
             if path.stem in found or path.stem in {*ALIASES, *CHOSEN, *GROUPS}:
                 other = found.get(path.stem, "an alias of bench's own")
                 raise BaselineError(
