@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError, WorkerLost
-from bench.federation.distributed import FIRST_BYTES, _framed, _length, _tail, _text
+from bench.federation.distributed import FIRST_BYTES, _framed, _in_brief, _length, _tail, _text
 from bench.runs.crew import Crew, Place, _ending, _Started, by_torchrun
 from bench.runs.hardware import Hardware
 
@@ -101,6 +101,22 @@ def test_a_member_that_fails_says_why() -> None:
 def test_an_end_in_words(code: int | None, said: bytes, words: str) -> None:
     process: Any = None
     assert _ending(code, _Started(process, io.BytesIO(said))) == words
+
+
+@pytest.mark.parametrize(
+    ("said", "brief"),
+    [
+        (
+            "[/a/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:8116: Connection reset by "
+            "peer. This is typically caused by a remote worker hanging or bugs.",
+            "Read error [127.0.0.1]:8116: Connection reset by peer",
+        ),
+        ("Connection closed\nby someone", "Connection closed"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_a_library_s_words_are_cut_to_what_it_found(said: str, brief: str) -> None:
+    assert _in_brief(RuntimeError(said)) == brief
 
 
 @pytest.mark.parametrize("length", [0, 1, FIRST_BYTES - 8, FIRST_BYTES - 7, 3 * FIRST_BYTES])

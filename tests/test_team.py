@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import NonFiniteError, WorkerLost
-from bench.federation.team import ALONE, Abandoned, Team, longest_first, spread, together
+from bench.federation.team import (
+    ALONE,
+    EVERYWHERE,
+    Abandoned,
+    Team,
+    given_up_everywhere,
+    longest_first,
+    spread,
+    together,
+)
+from bench.runs.ensemble import Ensemble
 from tests.team_of_threads import run_team
 
 
@@ -84,6 +97,88 @@ def test_a_failure_anywhere_is_everyone_s_and_the_leader_has_the_reason() -> Non
 
     told = "NonFiniteError: round 3, client 5: not finite\n  to mend: lower the lr"
     assert run_team(3, member) == [told, "Abandoned: ", "Abandoned: "]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_the_leader_knows_which_failures_everyone_knows(failing: int) -> None:
+    def member(team: Team) -> bool:
+        def work() -> None:
+            if team.rank == failing:
+                raise ValueError
+
+        with pytest.raises((Abandoned, RuntimeError, ValueError)) as caught:
+            together(team, work)
+        return given_up_everywhere(caught.value)
+
+    assert run_team(2, member)[0]
+    assert given_up_everywhere(NonFiniteError("every member finds it in the same numbers"))
+    assert not given_up_everywhere(ValueError())
+
+
+class Led:
+    """The leader of two, or the other one, of whom nothing is sent anywhere."""
+
+    def __init__(self, rank: int = 0, size: int = 2) -> None:
+        self.rank, self.size = rank, size
+        self.told: list[Any] = []
+
+    def share(self, message: Any = None) -> Any:
+        self.told.append(message)
+        return message
+
+
+def ensemble_that_raises(error: Exception, team: Led) -> Ensemble:
+    def fail(*_: Any) -> None:
+        raise error
+
+    federation = SimpleNamespace(round=fail, commit=fail, export=fail, models=fail)
+    assembly: Any = SimpleNamespace(
+        federation=federation, enter_phase_of=lambda number: None, state=fail
+    )
+    material: Any = SimpleNamespace(evaluated={})
+    alike: Any = team
+    return Ensemble(alike, assembly, material)
+
+
+ORDERS: dict[str, Callable[[Ensemble], Any]] = {
+    "round": lambda ensemble: ensemble.round(3),
+    "state": lambda ensemble: ensemble.state(),
+    "commit": lambda ensemble: ensemble.commit(3),
+    "export": lambda ensemble: ensemble.save_weights(Path("weights")),
+    "load": lambda ensemble: ensemble._load("models", 0),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_fails_in_the_leader_alone_ends_the_run(order: str) -> None:
+    team = Led()
+    with pytest.raises(WorkerLost) as caught:
+        ORDERS[order](ensemble_that_raises(MemoryError("no room"), team))
+    assert [name for name, *_ in team.told] == [order]
+    assert str(caught.value) == (
+        "worker 1 of 2: a process failed where the others wait for it\n"
+        "  found: MemoryError: no room\n"
+        "  to mend: the same command carries on from the last checkpoint"
+    )
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_fails_in_all_ends_the_scenario_only(order: str) -> None:
+    known = ValueError("everyone knows")
+    vars(known)[EVERYWHERE] = True
+    cases = [
+        (known, Led()),
+        (NonFiniteError("in the same numbers"), Led()),
+        (WorkerLost("gone"), Led()),
+        (MemoryError("no room"), Led(rank=1)),
+        (MemoryError("no room"), Led(size=1)),
+    ]
+    for error, team in cases:
+        with pytest.raises(type(error)) as caught:
+            ORDERS[order](ensemble_that_raises(error, team))
+        assert caught.value is error
+        assert len(team.told) == (team.size > 1 and team.rank == 0)
 
 
 def test_what_nobody_foresaw_keeps_its_traceback_and_a_full_disk_its_place() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -155,25 +156,99 @@ def test_four_workers_end_at_the_bytes_of_one(
         assert (record["workers"], record["threads"]) == (4, 1)
 
 
-def test_torchrun_ends_at_the_bytes_of_one(
-    folder: Path, alone: dict[str, str], tmp_path: Path
-) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    line = [*torchrun, "--standalone", "-m", "bench", *run(folder, "digits", tmp_path, "--json")]
-    done = subprocess.run(
-        list(map(str, line)),
+def torchrun(folder: Path, *what: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of a script or a module with its arguments; all have ended when it returns."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    return subprocess.run(
+        [*line, *map(str, what)],
         env=environment(folder / "cache"),
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=180,
     )
+
+
+def test_torchrun_ends_at_the_bytes_of_one(
+    folder: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    done = torchrun(folder, "-m", "bench", *run(folder, "digits", tmp_path, "--json"))
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path) == of("digits", alone)
     assert len(json.loads(done.stdout)["rows"]) == 3
     assert done.stderr.count("[1/3]") == 1
     assert "2 workers and one learner: 1 train nothing" in done.stderr
     assert load_run(next(tmp_path.glob("*/scaffold*"))).environment["workers"] == 2
+
+
+NO_SUM = """
+import os
+from bench.federation.distributed import DistributedTeam
+def add_up(team, tensors):
+    raise MemoryError("no room")
+if os.environ["RANK"] == "0":
+    DistributedTeam.add_up = add_up
+"""
+"""The others wait in the exchange that the leader never comes to."""
+NO_STEP = """
+import os, time
+from bench.federation.engine import Federation
+def close(federation, gathering):
+    if os.environ["RANK"] == "1":
+        raise MemoryError("no room")
+    time.sleep({seconds})
+Federation._close = close
+"""
+"""The leader waits in the next exchange, or is busy for longer than the test has time."""
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (
+            NO_SUM,
+            ["worker 1 of 2: a process failed where the others wait for it", "the traceback is in"],
+        ),
+        (NO_STEP.format(seconds=0), ["worker 2 of 2 failed", "[rank1]: MemoryError: no room"]),
+        (NO_STEP.format(seconds=300), ["worker 2 of 2 failed", "[rank1]: MemoryError: no room"]),
+    ],
+    ids=["leader", "other", "other while the leader is busy"],
+)
+def test_where_one_of_torchrun_s_fails_alone_all_end_and_say_why(
+    folder: Path, tmp_path: Path, what: str, told: list[str]
+) -> None:
+    script = tmp_path / "fail.py"
+    script.write_text(f"{NO_FIGURES}{what}\nfrom bench.cli import main\nmain()\n")
+    select = ("-k", "strategy=scaffold", "-q")
+    done = torchrun(folder, script, *run(folder, "digits", tmp_path / "r", *select))
+    assert done.returncode != 0
+    for words in (*told, "found: MemoryError: no room", "carries on from the last checkpoint"):
+        assert words in done.stderr
+    codes = re.findall(r"exitcode +: (-?\d+)", done.stderr)  # of torchrun's own report
+    assert len(codes) == 2
+    assert "0" not in codes
+    assert "gloo" not in done.stderr
+    assert run_in(tmp_path / "r").status == "interrupted"
+
+
+def test_a_leader_that_fails_alone_takes_its_workers_with_it(folder: Path, tmp_path: Path) -> None:
+    """They would have taken the next scenario for the part of the sum that they wait for."""
+    before = """
+from bench.federation.shared_memory import SharedMemoryTeam
+def add_up(team, tensors):
+    raise MemoryError("no room")
+SharedMemoryTeam.add_up = add_up"""
+    line = command(run(folder, "digits", tmp_path, "--workers", "2", "-q"), NO_FIGURES + before)
+    done = subprocess.run(
+        line, env=environment(folder / "cache"), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 3
+    assert "worker 1 of 2: a process failed where the others wait for it" in done.stderr
+    assert "found: MemoryError: no room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run_in(tmp_path).status == "interrupted"
+    kept = next(tmp_path.glob("*/*/traceback.txt")).read_text()
+    assert "in add_up" in kept
 
 
 def test_killed_and_carried_on_by_other_numbers_of_workers_ends_at_the_same_bytes(

@@ -123,4 +123,7 @@ def _follow(crew: Crew) -> NoReturn:
         raise typer.Exit(130) from None
     except WorkerLost as error:
         raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        crew.explain(error)
+        raise
     raise typer.Exit

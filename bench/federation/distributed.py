@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from bench.errors import WorkerLost, first_line
+from bench.federation.team import MEND
 
+WORD = "bench/ended"
+"""Where a process leaves word in the store that all of them reach, before it ends."""
 PATIENCE = timedelta(days=7)
 """The others wait while the leader decodes images; a death shows by its connection, not by time."""
 FIRST_BYTES = 8192
@@ -32,8 +38,10 @@ class DistributedTeam:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
         self._direct = dist.is_nccl_available() and gpus >= local
         backend = "cpu:gloo,cuda:nccl" if self._direct else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._store, self.rank, self.size = next(rendezvous("env://", timeout=PATIENCE))
+        dist.init_process_group(
+            backend, store=self._store, rank=self.rank, world_size=self.size, timeout=PATIENCE
+        )
 
     def share(self, message: Any = None) -> Any:
         """The leader's message, to everyone."""
@@ -78,6 +86,24 @@ class DistributedTeam:
             tensor.copy_(whole[start:stop].view(tensor.shape))
             start = stop
 
+    def explain(self, error: Exception) -> None:
+        """Leaves word of why this process is about to end, for those who will miss it."""
+        word = {"rank": self.rank, "why": first_line(error, named=True)}
+        with suppress(RuntimeError):  # the store went with another process: there is nobody to tell
+            self._store.set(WORD, json.dumps(word))
+
+    def ended(self) -> WorkerLost | None:
+        """What a process that ended left word of; None where none did."""
+        try:
+            if not self._store.check([WORD]):
+                return None
+            word = json.loads(self._store.get(WORD))
+        except RuntimeError:  # as above
+            return None
+        return WorkerLost(
+            f"worker {word['rank'] + 1} of {self.size} failed", found=word["why"], mend=MEND
+        )
+
     def close(self) -> None:
         """Leaves the others."""
         dist.destroy_process_group()
@@ -86,12 +112,17 @@ class DistributedTeam:
         try:
             exchange()
         except RuntimeError as error:
-            raise WorkerLost(
+            raise self.ended() or WorkerLost(
                 "another process of this run is gone",
-                where=f"process {self.rank} of {self.size}",
-                found=first_line(error),
-                mend="see why it ended; the same command carries on from the last checkpoint",
-            ) from error
+                where=f"worker {self.rank + 1} of {self.size}",
+                found=_in_brief(error),
+                mend=f"see why it ended; {MEND}",
+            ) from None
+
+
+def _in_brief(error: RuntimeError) -> str:
+    """What gloo found, without the line of its source and its advice."""
+    return re.sub(r"^\[[^]]*\] ", "", first_line(error)).split(". ")[0]
 
 
 def _framed(data: bytes) -> Tensor:

@@ -19,12 +19,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import bench.errors
-from bench.errors import BenchError, WorkerLost
+from bench.errors import BenchError, ScenarioFailed, WorkerLost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+MEND = "the same command carries on from the last checkpoint"
+"""What to do where a member was lost."""
+EVERYWHERE = "every member has given up"
+"""Marks an error that :func:`together` raised: nobody waits for the member that raises it."""
 
 
 class Team(Protocol):
@@ -110,10 +114,15 @@ def together(team: Team, work: Callable[[], T]) -> list[T]:
         return [one["result"] for one in told]
     if team.rank != 0:
         raise Abandoned
-    if failed == 0:
-        assert failure is not None
-        raise failure
-    raise _rebuilt(told[failed]["error"], failed)
+    reason = failure if failed == 0 else _rebuilt(told[failed]["error"], failed)
+    assert reason is not None
+    vars(reason)[EVERYWHERE] = True
+    raise reason
+
+
+def given_up_everywhere(error: Exception) -> bool:
+    """Whether all members know of the error, so that the next order finds them waiting for one."""
+    return isinstance(error, ScenarioFailed) or EVERYWHERE in vars(error)
 
 
 def spread(team: Team, owner: int, tensors: Sequence[Tensor]) -> None:

@@ -7,13 +7,11 @@ first model gives it, and a new model is trained from the same initialisation.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.atomic import replacing
 from bench.errors import ResultsError
 from bench.federation.clients import ClientStore
 from bench.federation.engine import Federation
@@ -168,15 +166,6 @@ class Assembly:
             "description": partition.description,
             **({"names": list(partition.names)} if named else {}),
         }
-
-    def save_weights(self, path: Path) -> str:
-        """Replaces the weights file in one step and returns its SHA-256."""
-        from safetensors.torch import save_file
-
-        tensors = self.federation.export()  # first: the team's others take part in it
-        with replacing(path) as temporary:
-            save_file(tensors, temporary)
-            return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
 def _divide(scenario: Scenario, material: Material) -> Partition:

@@ -17,16 +17,18 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from bench.errors import UsageError, WorkerLost
-from bench.federation.team import ALONE, Team
+from bench.federation.team import ALONE, MEND, Team
+
+if TYPE_CHECKING:
+    from bench.federation.distributed import DistributedTeam
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun sets."""
 GRACE_SECONDS = 5.0
 """Time for the others to end by themselves after they were told to."""
-MEND = "the same command carries on from the last checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class Crew:
 
     workers: int = 1
     _team: Team | None = None
+    _distributed: DistributedTeam | None = None
+    """The same, where it is torchrun's."""
     _started: list[_Started] = field(default_factory=list)
     _watching: bool = False
     _before: Any = None
@@ -105,7 +109,7 @@ class Crew:
         self._started.clear()
         if self._team is not None:
             self._team.close()
-        self._team = None
+        self._team = self._distributed = None
 
     def enrol(self) -> Team:
         """The team; the first call starts the other processes, or joins them."""
@@ -113,10 +117,19 @@ class Crew:
             if by_torchrun():
                 from bench.federation.distributed import DistributedTeam
 
-                self._team = DistributedTeam()
+                self._team = self._distributed = DistributedTeam()
             else:
                 self._team = ALONE if self.workers == 1 else self._start()
         return self._team
+
+    def explain(self, error: Exception) -> None:
+        """Leaves word of why this process, one of torchrun's, is about to end."""
+        if self._distributed is not None:
+            self._distributed.explain(error)
+
+    def ended(self) -> WorkerLost | None:
+        """The process that made torchrun end all of them, where one left word of why it failed."""
+        return None if self._distributed is None else self._distributed.ended()
 
     def dismiss(self) -> None:
         """Tells the others, who wait for an order, that there is none left, and lets them end."""

@@ -7,7 +7,9 @@ own. All decisions (when to evaluate, to keep a checkpoint, to stop) are therefo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import ScenarioFailed
-from bench.federation.team import Abandoned, Team, together
+from bench.atomic import replacing
+from bench.errors import ScenarioFailed, WorkerLost, first_line
+from bench.federation.team import MEND, Abandoned, Team, given_up_everywhere, together
 from bench.results.run import CLIENTS_FOLDER, STATE_FILE
 from bench.runs import checkpoint
 from bench.runs.assembly import Assembly
@@ -96,15 +99,35 @@ class Ensemble:
             case _:
                 raise AssertionError(f"the order {name} {details}")
 
-    def _tell(self, *order: Any) -> None:
-        if self.team.size > 1 and self.team.rank == 0:
+    @contextmanager
+    def _ordered(self, *order: Any) -> Iterator[None]:
+        """Tells the others what the leader does in this context.
+
+        Raises WorkerLost, which ends the run, for what fails in the leader alone: the others may
+        wait for its part by then, and would take the next order for it.
+        """
+        leads = self.team.size > 1 and self.team.rank == 0
+        if leads:
             self.team.share(order)
+        try:
+            yield
+        except WorkerLost:
+            raise
+        except Exception as error:
+            if not leads or given_up_everywhere(error):
+                raise
+            raise WorkerLost(
+                "a process failed where the others wait for it",
+                where=f"worker 1 of {self.team.size}",
+                found=first_line(error, named=True),
+                mend=MEND,
+            ) from error
 
     def round(self, number: int) -> RoundResult:
         """Round ``number``, counted over all phases; raises what the federation's does."""
-        self._tell("round", number)
-        self.assembly.enter_phase_of(number)
-        return self.assembly.federation.round(number)
+        with self._ordered("round", number):
+            self.assembly.enter_phase_of(number)
+            return self.assembly.federation.round(number)
 
     def models(self) -> Iterator[Member]:
         """The models to be scored; see :class:`bench.runs.material.Models`."""
@@ -119,9 +142,9 @@ class Ensemble:
             yield name, partial(self._load, kind, index)
 
     def _load(self, kind: str, index: int) -> None:
-        self._tell("load", kind, index)
-        _, load = list(getattr(self.assembly.federation, kind)())[index]
-        load()
+        with self._ordered("load", kind, index):
+            _, load = list(getattr(self.assembly.federation, kind)())[index]
+            load()
 
     def predict(self, images: Images) -> NDArray[np.float32]:
         """(n, o) scores of one of the material's evaluation splits by the model that was loaded.
@@ -132,8 +155,8 @@ class Ensemble:
         if self.team.size == 1 or len(images) <= batch:
             return self.assembly.trainer.predict(images)
         split = next(name for name, one in self._evaluated.items() if one is images)
-        self._tell("predict", split, batch)
-        return self._predict(split, batch)
+        with self._ordered("predict", split, batch):
+            return self._predict(split, batch)
 
     def _predict(self, split: str, batch: int) -> NDArray[np.float32]:
         trainer, images = self.assembly.trainer, self._evaluated[split]
@@ -143,18 +166,23 @@ class Ensemble:
 
     def state(self) -> dict[str, Tensor]:
         """What the next round needs, by name; client files are written."""
-        self._tell("state")
-        return self.assembly.state()
+        with self._ordered("state"):
+            return self.assembly.state()
 
     def commit(self, number: int) -> None:
         """The state after round ``number`` is on disk."""
-        self._tell("commit", number)
-        self.assembly.federation.commit(number)
+        with self._ordered("commit", number):
+            self.assembly.federation.commit(number)
 
     def save_weights(self, path: Path) -> str:
         """Replaces the weights file in one step and returns its SHA-256."""
-        self._tell("export")
-        return self.assembly.save_weights(path)
+        from safetensors.torch import save_file
+
+        with self._ordered("export"):
+            tensors = self.assembly.federation.export()
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
+            return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
 def _differs(team: Team, rank: int, told: list[dict[str, Any]]) -> Exception:

@@ -227,7 +227,11 @@ class _Suite:
                 else:
                     self._run_one(number, item, item.folder)
             except KeyboardInterrupt:
-                self.outcome.interrupted = True
+                failed = self.crew.ended()
+                if failed is None:
+                    self.outcome.interrupted = True
+                else:
+                    self._record_failure(item, item.folder, failed)
                 return
             except WorkerLost as error:
                 self._record_failure(item, item.folder, error)
@@ -281,6 +285,9 @@ class _Suite:
     def _record_failure(self, item: Item, folder: Path, error: Exception) -> None:
         """Keeps the message, and for what no one foresaw the traceback in a file of its own."""
         message = error.message() if isinstance(error, BenchError) else _surprise(folder, error)
+        cause = error.__cause__
+        if isinstance(error, WorkerLost) and cause and not isinstance(cause, BenchError | OSError):
+            message += _traceback_kept(folder, error)
         code = 2 if isinstance(error, BenchError) and error.exit_code == 2 else 3
         failure = Failure(name=item.planned.name, message=message, exit_code=code)
         self.outcome.failures.append(failure)
@@ -330,10 +337,14 @@ def _surprise(folder: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         place = error.filename or folder
         return f"{place}: {error.strerror or error}"
-    message = f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}{_traceback_kept(folder, error)}"
+
+
+def _traceback_kept(folder: Path, error: Exception) -> str:
+    """Writes the traceback; returns a line that says where it is, or why it is not there."""
     path = folder / TRACEBACK_FILE
     try:
         write_text(path, "".join(traceback.format_exception(error)))
     except OSError as reason:
-        return f"{message}\n  the traceback could not be written: {reason.strerror or reason}"
-    return f"{message}\n  the traceback is in {path}"
+        return f"\n  the traceback could not be written: {reason.strerror or reason}"
+    return f"\n  the traceback is in {path}"

@@ -73,11 +73,11 @@ def run_scenario(
         reporter.scenario(number, planned.name, first, total_rounds(planned.scenario))
         hardware = _as_begun(hardware, folder, started, reporter)
         if team.size > 1:
-            row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
-            team.share([SCENARIO, {**(orders or {}), **row}])
             idle = _idle(planned.scenario, team.size)
             if idle is not None:
                 reporter.note(idle)
+            row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
+            team.share([SCENARIO, {**(orders or {}), **row}])
         ensemble = Ensemble.assemble(
             team, planned.scenario, lambda: material, lambda: hardware, folder
         )
