@@ -28,7 +28,7 @@ GRID = "grid:\n  strategy: [fedavg, fedprox]\n"
         ("data phantom", "--valid-patients", "a whole number from 0"),
         ("data phantom", "--test-patients", "a whole number from 0"),
         ("data phantom", "--workers", "a whole number from 1 to 4,096"),
-        ("score a.csv --truth b.csv", "--replicates", "a whole number from 100"),
+        ("score a.csv --truth b.csv", "--replicates", "a whole number from 100 to 1,000,000"),
     ],
 )
 @pytest.mark.parametrize(

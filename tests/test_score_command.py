@@ -75,6 +75,7 @@ def test_calibration_is_refused_for_scores_above_one() -> None:
     assert done.returncode == 0
     assert "Calibration is refused: scores range from 0.01015 to 1.769" in done.stdout
     assert "Brier" not in done.stdout
+    assert "Calibration" not in score(*arguments).stdout
     document = json.loads(score(*arguments, "--json").stdout)
     assert document["calibration_refused"].startswith("scores range from 0.01015 to 1.769")
     assert document["conditions"]["Edema"]["calibration"] is None
@@ -272,3 +273,46 @@ def test_the_same_file_twice_is_refused(files: tuple[Path, Path]) -> None:
     done = score(files[0], files[0], "--truth", files[1])
     assert done.returncode == 2
     assert "named twice" in done.stderr
+
+
+def test_a_file_named_by_another_path_is_the_same_file(files: tuple[Path, Path]) -> None:
+    (files[0].parent / "x").mkdir()
+    done = score(files[0], files[0].parent / "x" / ".." / "model.csv", "--truth", files[1])
+    assert done.returncode == 2
+    assert "named twice" in done.stderr
+
+
+def test_models_of_one_file_name_are_told_apart(files: tuple[Path, Path]) -> None:
+    paths = [files[0].parent / place / "out" / "model.csv" for place in "ab"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(PREDICTIONS)
+    other = files[0].parent / "third" / "model.csv"
+    other.parent.mkdir()
+    other.write_text(PREDICTIONS)
+    done = score(*paths, other, "--truth", files[1], "--each", "--json")
+    assert [model["name"] for model in json.loads(done.stdout)["models"]] == [
+        *map(str, paths),
+        "third/model",
+    ]
+
+
+def test_what_changes_nothing_is_said(files: tuple[Path, Path]) -> None:
+    arguments = (files[0], "--truth", files[1], "--each")
+    assert "changes nothing" not in score(*arguments, "--views", "max").stdout
+    done = score(*arguments, "--views", "frontal", "--operating-point", "spec=0.9")
+    assert done.stdout.startswith("1 model against truth.csv\n120 studies.\n")
+    assert "--views frontal changes nothing: no views had to be combined." in done.stdout
+    assert "operating points of several models are in --json only." in done.stdout
+
+
+def test_one_is_counted_as_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Study,Edema\npatient1/study1,1\n")
+    (tmp_path / "p.csv").write_text("Study,Edema\npatient1/study1,0.7\n")
+    done = score(tmp_path / "p.csv", "--truth", tmp_path / "t.csv")
+    assert done.stdout.startswith("p against t.csv\n1 study.\n")
+    rows = "patient1/study1,{}\npatient1/study2,{}\n"
+    (tmp_path / "t.csv").write_text("Study,Edema\n" + rows.format(1, 0))
+    (tmp_path / "p.csv").write_text("Study,Edema\n" + rows.format(0.7, 0.2))
+    done = score(tmp_path / "p.csv", "--truth", tmp_path / "t.csv")
+    assert "The 2 studies come from one patient, and these intervals" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from bench.report.table import Table
     from bench.scoring.evaluation import Asked, Evaluation
     from bench.scoring.operating import Fixed
+    from bench.scoring.studies import StudyScores
+
+MOST_REPLICATES = 1_000_000
+"""More would take minutes and gigabytes, and change no digit that is shown."""
+HIGHEST_CONFIDENCE = 0.999999
+"""Beyond it no interval of these methods says anything: its tails are not known so far out."""
 
 
 class Views(StrEnum):
@@ -73,7 +80,10 @@ def score(
     ci: Annotated[Intervals, typer.Option(help="How intervals are computed.")] = Intervals.logit,
     confidence: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
     replicates: Annotated[
-        int, number_option("--replicates", low=100, help="Replicates of the bootstrap.")
+        int,
+        number_option(
+            "--replicates", low=100, high=MOST_REPLICATES, help="Replicates of the bootstrap."
+        ),
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     radiologists: Annotated[
@@ -147,18 +157,22 @@ def score(
         matched = [match(labels, [p], n) for p, n in zip(predictions, names, strict=True)]
     else:
         matched = [match(labels, predictions, " + ".join(names))]
+
+    @cache
+    def people(observations: tuple[str, ...]) -> dict[str, StudyScores]:
+        return read_readers(radiologists, labels, observations) if radiologists else {}
+
     evaluations = [
-        evaluate(
-            model.name,
-            model.scored,
-            asked,
-            read_readers(radiologists, labels, model.scored.observations) if radiologists else {},
-        )
+        evaluate(model.name, model.scored, asked, people(model.scored.observations))
         for model in matched
     ]
     views_used = views.value if any(model.combined for model in matched) else None
     notes = [_setting(len(labels.units), labels.level, views_used, 1 if each else len(names))]
     notes += _clusters(matched[0].scored.patients, labels.level, asked.method)
+    if views is not Views.max and views_used is None:
+        notes.append(f"--views {views.value} changes nothing: no views had to be combined.")
+    if each and (calibration or operating_point):
+        notes.append("Calibration and operating points of several models are in --json only.")
     notes += dict.fromkeys(note for model in matched for note in model.notes)
     if published is not None:
         notes += comparability(published, labels.level, len(labels.units))
@@ -177,10 +191,10 @@ def score(
 def _confidence(value: float) -> float:
     from bench.errors import UsageError
 
-    if not 0.0 < value < 1.0:
+    if not 0.0 < value <= HIGHEST_CONFIDENCE:
         raise UsageError(
             "--confidence is not a coverage",
-            expected="a number between 0 and 1, such as 0.95",
+            expected=f"a number above 0 and up to {HIGHEST_CONFIDENCE}, such as 0.95",
             found=f"{value:g}",
         )
     return value
@@ -211,15 +225,17 @@ def _point(text: str) -> tuple[Fixed, float]:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The files' names without extension, with their folder where two would be alike."""
+    """The files' names without extension; where two would be alike, with the folder or in full."""
     from bench.errors import UsageError
 
-    stems = [path.stem for path in paths]
-    names = [
-        stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}"
-        for stem, path in zip(stems, paths, strict=True)
-    ]
-    twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
+    names = [path.stem for path in paths]
+    for longer in ([f"{path.parent.name}/{path.stem}" for path in paths], list(map(str, paths))):
+        names = [
+            more if names.count(name) > 1 else name
+            for name, more in zip(names, longer, strict=True)
+        ]
+    files = [path.resolve() for path in paths]
+    twice = next((path for i, path in enumerate(paths) if files[i] in files[:i]), None)
     if twice is not None:
         raise UsageError(
             "a file of predictions is named twice",
@@ -231,7 +247,9 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _setting(units: int, level: str, views: str | None, files: int) -> str:
     """What was scored, in one sentence."""
-    text = f"{units:,} {'studies' if level == 'study' else 'images'}"
+    from bench.scoring.predictions import counted
+
+    text = counted(units, level)
     if views is not None:
         text += f", the views of a study combined by {views}"
     return f"{text}, the mean of {files} files." if files > 1 else f"{text}."
@@ -239,12 +257,14 @@ def _setting(units: int, level: str, views: str | None, files: int) -> str:
 
 def _clusters(patients: Any, level: str, method: str) -> list[str]:
     """A caution where patients come with several studies, which DeLong takes as independent."""
+    from bench.scoring.predictions import counted
+
     count = len(set(patients.tolist()))
     if count == len(patients) or method == "bootstrap":
         return []
-    unit = "studies" if level == "study" else "images"
+    whose = f"{count:,} patients" if count > 1 else "one patient"
     return [
-        f"The {len(patients):,} {unit} come from {count:,} patients, and these intervals take them "
+        f"The {counted(len(patients), level)} come from {whose}, and these intervals take them "
         "as independent; --ci bootstrap resamples patients."
     ]
 
@@ -261,7 +281,8 @@ def _table(
     from bench.report.score_table import each_table, model_table
 
     if each:
-        title = f"{len(evaluations)} models against {truth.name}"
+        models = "1 model" if len(evaluations) == 1 else f"{len(evaluations)} models"
+        title = f"{models} against {truth.name}"
         return each_table(evaluations, asked, title=title, notes=notes, references=subtracted)
     return model_table(
         evaluations[0],

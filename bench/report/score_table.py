@@ -61,7 +61,7 @@ def model_table(
         columns=tuple(columns),
         rows=tuple(rows),
         title=title,
-        notes=(*notes, *_notes(evaluation, asked, references)),
+        notes=(*notes, *_notes(evaluation, asked, references, calibrated)),
         rule_before=(len(rows) - 1,),
     )
 
@@ -222,7 +222,7 @@ def _point_title(fixed: Fixed, bound: float) -> str:
 
 
 def _notes(
-    evaluation: Evaluation, asked: Asked, references: Sequence[Reference]
+    evaluation: Evaluation, asked: Asked, references: Sequence[Reference], calibrated: bool
 ) -> tuple[str, ...]:
     notes = _method_notes([evaluation], asked)
     if evaluation.readers:
@@ -230,7 +230,10 @@ def _notes(
             "A radiologist's column is sensitivity/specificity; Below counts who lies under the "
             "ROC curve by the competition's step rule, and ends with the mean over its tasks."
         )
-    return (*notes, *_own_notes(evaluation), *_reference_notes([evaluation], references))
+    notes += _own_notes(evaluation)
+    if calibrated and evaluation.calibration_refused:
+        notes.append(f"Calibration is refused: {evaluation.calibration_refused}.")
+    return (*notes, *_reference_notes([evaluation], references))
 
 
 def _method_notes(evaluations: Sequence[Evaluation], asked: Asked) -> list[str]:
@@ -282,8 +285,6 @@ def _own_notes(evaluation: Evaluation) -> list[str]:
         notes.append("No competition task is predicted and defined, so there is no mean.")
     elif missing:
         notes.append(f"The mean lacks {', '.join(missing)}: not predicted, or undefined.")
-    if evaluation.calibration_refused:
-        notes.append(f"Calibration is refused: {evaluation.calibration_refused}.")
     return notes
 
 

@@ -283,7 +283,7 @@ def _find(
         )
     if missing:
         raise PredictionError(
-            f"no prediction for {len(missing)} of the truth's {_count(len(units), truth.level)}",
+            f"no prediction for {len(missing)} of the truth's {counted(len(units), truth.level)}",
             where=file.path,
             found=f"nothing for {_some(missing)}",
             mend="predict them too, or take them out of the truth",
@@ -293,13 +293,13 @@ def _find(
     if extra and not truth.rules.ignore_extra:
         row = next(i for i, key in enumerate(file.keys) if extra[0] in (key.unit, key.study))
         raise PredictionError(
-            f"the truth does not have {_count(len(extra), truth.level)} of the predictions",
+            f"the truth does not have {counted(len(extra), truth.level)} of the predictions",
             where=file.where(row),
             found=_some(extra),
             mend="use --ignore-extra to pass them over, or check that both are of one split",
         )
     if extra:
-        notes.append(f"Passed over, as not in the truth: {_count(len(extra), truth.level)}.")
+        notes.append(f"Passed over, as not in the truth: {counted(len(extra), truth.level)}.")
     return np.array([index[unit] for unit in units], dtype=np.int64)
 
 
@@ -332,7 +332,7 @@ def _check_views(
         _check_images(truth, file, frontal)
     lacking = int(np.count_nonzero(without_frontal(table)[rows])) if frontal else 0
     if lacking:
-        return [f"Without a frontal view, so scored by all views: {_count(lacking, 'study')}."]
+        return [f"Without a frontal view, so scored by all views: {counted(lacking, 'study')}."]
     return []
 
 
@@ -360,14 +360,14 @@ def _check_images(truth: Truth, file: ScoreFile, frontal: bool) -> None:
     extra = sorted(key.unit for key in file.keys if key.unit in additional and key.study in studies)
     if missing:
         raise PredictionError(
-            f"no prediction for {len(missing)} of the truth's {_count(len(needed), 'image')}",
+            f"no prediction for {len(missing)} of the truth's {counted(len(needed), 'image')}",
             where=file.path,
             found=f"nothing for {_some(missing)}",
             mend="predict every view: a study's score depends on all of them",
         )
     if extra:
         raise PredictionError(
-            f"the truth does not list {_count(len(extra), 'image')} of its studies",
+            f"the truth does not list {counted(len(extra), 'image')} of its studies",
             where=file.path,
             found=_some(extra),
             mend="take them out, or use a truth with one row a study",
@@ -382,7 +382,7 @@ def _used(file: ScoreFile, views: NDArray[np.str_], frontal: bool) -> set[str]:
     return chosen | {key.unit for key in file.keys if key.study not in studies}
 
 
-def _count(n: int, level: str) -> str:
+def counted(n: int, level: str) -> str:
     """``1 study``, ``2 studies``, ``1 image`` …"""
     plural = "images" if level == "image" else "studies"
     return f"{n:,} {level if n == 1 else plural}"
