@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bench.data.cache as cache_module
 from bench.data.cache import ABANDONED_SECONDS, prune, survey
 from bench.data.chexpert import read_tree
 from bench.data.locks import locked, locked_if_free
@@ -127,6 +128,44 @@ def test_unfinished_work_is_kept_until_the_pack_is_there(tmp_path: Path, cache: 
     (tmp_path / "aside").rename(file)
     assert [e.path.name for e in prune(cache)] == ["work.npy"]
     assert packed(split, cache).digest
+
+
+def test_what_is_gone_before_it_is_looked_at_is_passed_over(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed(numbered_tree(tmp_path / "tree", 3), cache)
+    (folder,) = (cache / "packs" / "trees").iterdir()
+    (folder / "work.npy").write_bytes(b"of a process that ends while this looks")
+    real = cache_module.read_origin
+
+    def publish_meanwhile(file: Path) -> object:
+        (folder / "work.npy").unlink(missing_ok=True)
+        return real(file)
+
+    # The list of unfinished work has been made when its owner is read.
+    monkeypatch.setattr(cache_module, "_packs", lambda *_: [])
+    monkeypatch.setattr(cache_module, "read_origin", publish_meanwhile)
+    assert survey(cache) == []
+
+
+def test_a_folder_that_is_made_anew_while_it_is_deleted_stays(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed(numbered_tree(tmp_path / "tree", 3), cache)
+    shutil.rmtree(tmp_path / "tree")
+    (folder,) = (cache / "packs" / "trees").iterdir()
+
+    def rmtree(path: Path) -> None:
+        for file in path.iterdir():
+            file.unlink()
+        (path / "lock").touch()  # by who waits for it
+        path.rmdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", rmtree)
+        assert [entry.kind for entry in prune(cache)] == ["pack"]
+    assert [file.name for file in folder.iterdir()] == ["lock"]
+    assert packs(cache) == []
 
 
 def test_phantoms_of_other_versions_go_with_their_packs(tmp_path: Path, cache: Path) -> None:

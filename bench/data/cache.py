@@ -1,11 +1,14 @@
 """What the cache holds, and what of it nothing will use again.
 
 A file that is deleted while a process has it mapped or open stays that process's until it ends
-(POSIX), so tidying up disturbs no run. What is still being written is locked and left alone.
+(POSIX), so tidying up disturbs no run. What is still being written is locked and left alone, and
+what others move or delete while this looks is passed over.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -68,7 +71,8 @@ def survey(cache: Path) -> list[Entry]:
         if path not in known
     ]
     doomed = [entry.path for entry in phantoms if entry.unused]
-    return [*_packs(cache / PACKS, doomed), *_unfinished(cache / PACKS), *phantoms, *others]
+    found = [*_packs(cache / PACKS, doomed), *_unfinished(cache / PACKS), *phantoms, *others]
+    return [entry for entry in found if os.path.lexists(entry.path)]
 
 
 def prune(cache: Path) -> list[Entry]:
@@ -79,7 +83,7 @@ def prune(cache: Path) -> list[Entry]:
     deleted = []
     for entry in [entry for entry in survey(cache) if entry.unused]:
         if entry.kind == "phantom":
-            shutil.rmtree(entry.path)
+            _remove(entry.path)
         elif not _delete_pack(cache / PACKS, entry):
             continue
         deleted.append(entry)
@@ -106,7 +110,7 @@ def _delete_pack(packs: Path, entry: Entry) -> bool:
             if entry.kind == "unfinished pack":
                 entry.path.unlink(missing_ok=True)
                 return True
-            shutil.rmtree(entry.record)
+            _remove(entry.record)
     with locked(packs / LOCK):
         if any(pixels_file(packs, tree.digest) == entry.path for tree in _trees(packs)):
             return False
@@ -114,11 +118,19 @@ def _delete_pack(packs: Path, entry: Entry) -> bool:
     return True
 
 
+def _remove(folder: Path) -> None:
+    """Deletes a folder, or as much as others let: one that waits for its lock makes it anew."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
+
+
 def _trees(packs: Path) -> Iterator[_Tree]:
     for file in sorted(packs.glob(f"{TREES}/*/{TABLE}")):
-        found = read_origin(file)
+        found, made = read_origin(file), _changed(file)
         if found is not None:
-            made = file.stat().st_mtime
             yield _Tree(folder=file.parent, origin=found[0], digest=found[1], made=made)
 
 
@@ -191,7 +203,7 @@ def _phantoms(cache: Path) -> Iterator[Entry]:
         unused = None if path.name == current else "another version of the generator wrote it"
         yield Entry(kind="phantom", path=path, holds="embedded", bytes=_size(path), unused=unused)
     for path in sorted(cache.glob(f".{EMBEDDED_PREFIX}*")):
-        old = time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+        old = time.time() - _changed(path) > ABANDONED_SECONDS
         yield Entry(
             kind="phantom",
             path=path,
@@ -201,8 +213,23 @@ def _phantoms(cache: Path) -> Iterator[Entry]:
         )
 
 
+def _changed(path: Path) -> float:
+    """When it was, in seconds since 1970; now where it has gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
 def _size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Bytes of a file, or of all files below a folder, without what has gone meanwhile."""
     if not path.is_dir():
-        return path.lstat().st_size
-    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
+        return _length(path)
+    return sum(_length(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+def _length(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:
+        return 0
