@@ -90,6 +90,16 @@ def test_what_is_wrong_is_one_clear_error_at_its_place(
         assert fragment in message, message
 
 
+@pytest.mark.parametrize("line", [line for line, _, _ in TOGETHER])
+def test_what_does_not_go_together_is_told_with_what_was_found_and_a_remedy(
+    tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load_suite(written(tmp_path, line)).scenarios()
+    assert caught.value.found
+    assert caught.value.mend
+
+
 @pytest.mark.parametrize(
     ("line", "settled"),
     [

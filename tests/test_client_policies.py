@@ -177,7 +177,7 @@ REFUSED = [
     pytest.param(
         "  label_policy: [u-ones, u-multiclass, u-ones]\n",
         "5:17",
-        ["u-multiclass has outputs of its own", "at every client, or at none", "'Edema'"],
+        ["u-multiclass has outputs of its own", "at every client, or at none", "give 'Edema' one"],
         id="multiclass at one",
     ),
     pytest.param(

@@ -61,6 +61,7 @@ def settle_clients(values: Values) -> Fixed:
             what=f"{_UNCOMPRESSED[strategy]}, which cannot be compressed",
             expected="compression: none",
             found=f"compression: {values['compression']}",
+            mend="leave compression out, or choose another strategy",
             path=("compression",),
         )
     return fixed
@@ -72,6 +73,7 @@ def _one_step(values: Values) -> Fixed:
             what="fedsgd's stragglers have a single step to make, which has no part",
             expected="{name: dropped, share: …}, or none",
             found=str(values["stragglers"]),
+            mend="drop the stragglers, or choose the strategy fedavg",
             path=("stragglers",),
         )
     return {"local_steps": (None, "fedsgd is one step a round on all of a client's data")}
@@ -90,6 +92,7 @@ def _sampling(values: Values) -> Fixed:
             what="dpfedavg's privacy is accounted for Poisson sampling",
             expected="sampling: poisson, or no 'sampling' at all",
             found="sampling: size",
+            mend="leave sampling out",
             path=("sampling",),
         )
     if private:
@@ -99,6 +102,7 @@ def _sampling(values: Values) -> Fixed:
             what="Poisson sampling draws nobody with 'fraction: 0'",
             expected="a fraction above 0: the probability with which a client is drawn",
             found="fraction: 0",
+            mend="raise fraction, or sample 'uniform', which then draws one client",
             path=("fraction",),
         )
     if values["fraction"] == 1.0:
@@ -119,5 +123,6 @@ def _as_many_each_round(values: Values) -> None:
                 what="krum needs as many clients to report in every round",
                 expected=f"another '{key}', or median or trimmed_mean in krum's place",
                 found=f"{key}: {values[key]}",
+                mend=f"leave {key} out, or choose one of those strategies",
                 path=(key,),
             )

@@ -87,7 +87,7 @@ class Variant:
                 raise Mismatch(
                     what=f"{self.name} has no parameter '{name}'",
                     expected=enumerated(known) if known else f"no parameter: '{self.name}' alone",
-                    mend=did_you_mean(name, known),
+                    mend=did_you_mean(name, known) or f"leave '{name}' out",
                     path=(name,),
                     on_key=True,
                 )
@@ -98,6 +98,7 @@ class Variant:
         return Mismatch(
             what=f"'{parameter.name}' has no meaning with {key} '{values[key]}'",
             expected=f"'{parameter.name}' only where {key} is '{value}'",
+            mend=f"leave it out, or write '{key}: {value}'",
             path=(parameter.name,),
             on_key=True,
         )

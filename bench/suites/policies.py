@@ -308,4 +308,5 @@ def _check_shared(value: PerClient | PerSite) -> None:
                     what=f"{policy} {reason}, so no client can be without it",
                     expected=f"{policy} for '{observation}' at every client, or at none",
                     found=f"'{observation}' is {policy} for some clients, {others} for others",
+                    mend=f"give '{observation}' one policy for all, or others than {policy}",
                 )

@@ -56,6 +56,8 @@ def _mnist(values: Values) -> Fixed:
         raise Mismatch(
             what=f"the partition '{partition.name}' needs what MNIST does not have",
             expected="iid, shards, pathological, dirichlet, prevalence or quantity",
+            found=f"partition: {partition}",
+            mend="choose one of these, or 'dataset: chexpert'",
             path=("partition",),
         )
     why = "mnist has no observations and no views"
@@ -124,6 +126,7 @@ def _krum(values: Values) -> Fixed:
             what="krum cannot average more updates than there are in a round",
             expected=f"multi at most {chosen}",
             found=f"multi: {multi}",
+            mend="lower multi, or raise clients or fraction",
             path=("strategy",),
         )
     return {}
