@@ -255,6 +255,10 @@ BAD_TRUTH = {
     "uncertain": (TRUTH.replace("study1,0,1", "study1,-1,1"), "truth.csv:3: the truth of 'Edema'"),
     "probabilities": (PREDICTIONS, "truth.csv:2: a label of 'Edema' is neither 0 nor 1"),
     "two": (TRUTH.replace("study1,0,1", "study1,0,2"), "truth.csv:3: a label of 'Fracture'"),
+    "nan beside a blank": (
+        TRUTH.replace("study1,0,1", "study1,0,nan"),
+        "truth.csv:3: 'Fracture' is not a number",
+    ),
     "words": (TRUTH.replace("study1,0,1", "study1,no,1"), "truth.csv:3: 'Edema' is not a number"),
     "duplicate": (TRUTH + "patient1/study1,1,0\n", "truth.csv:5: an id occurs twice"),
 }

@@ -45,6 +45,8 @@ class Truth:
     """(u,) keys, in the file's order."""
     patients: NDArray[np.str_]
     """(u,)"""
+    unit: NDArray[np.int64]
+    """(n,) which of ``units`` each row of the file is about."""
     first: NDArray[np.int64]
     """(u,) the file's first row of each unit."""
     rules: Rules
@@ -86,7 +88,7 @@ class Truth:
         labels = values[self.first]
         if len(self.first) == len(values):
             return labels
-        of = _unit_of(self)
+        of = self.unit
         differ = ~((values == labels[of]) | (np.isnan(values) & np.isnan(labels[of])))
         if differ.any():
             row = int(np.flatnonzero(differ)[0])
@@ -99,11 +101,6 @@ class Truth:
                 "--level image",
             )
         return labels
-
-
-def _unit_of(truth: Truth) -> NDArray[np.int64]:
-    index = {unit: i for i, unit in enumerate(truth.units.tolist())}
-    return np.array([index[key.study] for key in truth.file.keys], dtype=np.int64)
 
 
 def read_truth(path: Path, rules: Rules) -> Truth:
@@ -120,16 +117,17 @@ def read_truth(path: Path, rules: Rules) -> Truth:
             where=path,
             mend="leave --level image away",
         )
-    first: dict[str, int] = {}
-    for row, key in enumerate(file.keys):
-        first.setdefault(key.unit if level == "image" else key.study, row)
-    rows = np.fromiter(first.values(), dtype=np.int64)
+    of = [key.unit if level == "image" else key.study for key in file.keys]
+    names = {name: number for number, name in enumerate(dict.fromkeys(of))}
+    unit = np.array([names[name] for name in of], dtype=np.int64)
+    first = np.unique(unit, return_index=True)[1]
     return Truth(
         file=file,
         level=level,
-        units=np.array(list(first)),
-        patients=np.array([file.keys[row].patient for row in rows.tolist()]),
-        first=rows,
+        units=np.array(list(names)),
+        patients=np.array([file.keys[row].patient for row in first.tolist()]),
+        unit=unit,
+        first=first,
         rules=rules,
     )
 

@@ -64,12 +64,15 @@ class ScoreFile:
         """
         at = self.columns[name]
         cells = [row[at] for row in self.rows]
+        texts = [cell.strip() for cell in cells]
+        allowed = np.array([blank and not text for text in texts])
         try:
-            values = np.array(cells, dtype=np.float64)
-            if np.isfinite(values).all() and "_" not in "".join(cells):
+            values = np.array([text or "nan" for text in texts], dtype=np.float64)
+            if (np.isfinite(values) | allowed).all() and "_" not in "".join(texts):
                 return values
         except ValueError:
             pass
+        # Something is no number: cell by cell, the first that is not is found and named.
         return np.array([self._number(name, i, cell, blank) for i, cell in enumerate(cells)])
 
     def _number(self, name: str, row: int, cell: str, blank: bool) -> float:
