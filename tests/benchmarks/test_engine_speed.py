@@ -51,7 +51,7 @@ def federation(folder, strategy: str, backbone: str = "2nn") -> Federation:
 
 @pytest.mark.parametrize("backbone", MOST_SECONDS)
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "scaffold"])
-def test_round_without_local_steps(benchmark, tmp_path, strategy, backbone):
+def test_round_without_local_steps(benchmark, process, tmp_path, strategy, backbone):
     made = federation(tmp_path, strategy, backbone)
     assert made.parameters.numel() == PARAMETERS[backbone]
     numbers = iter(range(1, 10**6))
@@ -61,7 +61,7 @@ def test_round_without_local_steps(benchmark, tmp_path, strategy, backbone):
 
 
 @pytest.fixture(params=PARAMETERS)
-def running(request) -> tuple[ExactSum, torch.Tensor]:
+def running(request, process) -> tuple[ExactSum, torch.Tensor]:
     """A sum, and a term of it."""
     vector = FlatModel(network(request.param, 10), "cpu").parameters_flat
     return ExactSum(len(vector), "cpu"), vector

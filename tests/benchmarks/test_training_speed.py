@@ -21,22 +21,13 @@ from bench.observations import OBSERVATIONS
 from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
 from bench.training.dense import DenseStep
-from bench.training.device import prepare, resolve_precision
+from bench.training.device import resolve_precision
 from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 REPETITIONS = 7
-
-
-@pytest.fixture
-def process():
-    """The process as a run sets it up; threads are put back."""
-    before = torch.get_num_threads()
-    yield prepare(CPU)
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
 
 
 def trainer_for(scenario: Scenario, images: np.ndarray, labels: np.ndarray) -> Trainer:
