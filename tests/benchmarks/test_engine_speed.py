@@ -60,6 +60,23 @@ def test_round_without_local_steps(benchmark, process, tmp_path, strategy, backb
         assert benchmark.stats["median"] <= MOST_SECONDS[backbone]
 
 
+@pytest.mark.parametrize("backbone", MOST_SECONDS)
+def test_plain_loop_without_local_steps(benchmark, process, backbone):
+    """What to see the bar beside: the same round, averaged by hand in fp32, whose bits depend on the
+    order of the clients."""
+    flat = FlatModel(network(backbone, 10), "cpu")
+    parameters, total = flat.parameters_flat.clone(), torch.empty_like(flat.parameters_flat)
+
+    def round_() -> None:
+        total.zero_()
+        for _ in range(ROUND):
+            flat.parameters_flat.copy_(parameters)
+            total.add_(flat.parameters_flat, alpha=1 / ROUND)
+        parameters.copy_(total)
+
+    benchmark.pedantic(round_, rounds=100, warmup_rounds=5)
+
+
 @pytest.fixture(params=PARAMETERS)
 def running(request, process) -> tuple[ExactSum, torch.Tensor]:
     """A sum, and a term of it."""
