@@ -62,7 +62,7 @@ def test_round_without_local_steps(benchmark, process, tmp_path, strategy, backb
 
 @pytest.mark.parametrize("backbone", MOST_SECONDS)
 def test_plain_loop_without_local_steps(benchmark, process, backbone):
-    """What to see the bar beside: the same round, averaged by hand in fp32, whose bits depend on the
+    """What to see the bar beside: the round averaged by hand in fp32, whose bits depend on the
     order of the clients."""
     flat = FlatModel(network(backbone, 10), "cpu")
     parameters, total = flat.parameters_flat.clone(), torch.empty_like(flat.parameters_flat)
