@@ -137,7 +137,7 @@ def test_equal_runs_give_equal_pages(runs: list[Run]) -> None:
 def test_missing_scores_are_said_to_be_missing(runs: list[Run]) -> None:
     (runs[0].folder / "scores-valid.npz").unlink()
     page = Page(report_page(runs))
-    assert "No ROC curves: the run has no scores for the split 'valid'" in page.text
+    assert "No ROC curves: the run was scored on 'valid' and its folder does not hold" in page.text
 
 
 def test_a_run_without_tasks_shows_its_conditions(tmp_path: Path) -> None:
