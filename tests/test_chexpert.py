@@ -469,28 +469,25 @@ def test_the_phantoms_marker(tmp_path: Path) -> None:
 
 
 MEASURED = """
-import sys, time
+import sys
 from pathlib import Path
 from bench.data.chexpert import read_tree
-start = time.process_time()
 split = read_tree(Path(sys.argv[1])).splits["train"]
-seconds = time.process_time() - start
 status = Path("/proc/self/status")
 lines = status.read_text().splitlines() if status.exists() else []
 peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")] or [0]
-print(len(split), len(split.studies), len(split.patients), seconds, peak[0] * 1024)
+print(len(split), len(split.studies), len(split.patients), peak[0] * 1024)
 """
 """VmHWM is this program's own peak; ru_maxrss would count the process that started it."""
 
 
-def test_chexperts_size_is_read_in_seconds_and_little_memory(tmp_path: Path) -> None:
+def test_chexperts_size_is_read_in_little_memory(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(chexpert_csv())
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, tmp_path], capture_output=True, text=True, check=True
     )
-    images, studies, patients, seconds, peak = map(float, done.stdout.split())
+    images, studies, patients, peak = map(float, done.stdout.split())
     assert (images, studies, patients) == (IMAGES, STUDIES, PATIENTS)
-    assert seconds < 5
     assert peak < 1e9
 
 

@@ -1,9 +1,8 @@
-"""``bench --help`` costs next to nothing and names every command."""
+"""``bench --help`` imports nothing heavy and names every command."""
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 
@@ -12,19 +11,7 @@ import pytest
 from bench.cli.app import ORDER
 from tests.tiny_tree import command
 
-CPU_SECONDS = 0.3
 HEAVY = ("torch", "torchvision", "timm", "pandas", "sklearn", "matplotlib", "scipy", "numpy")
-
-
-def test_help_takes_under_a_third_of_a_second_of_cpu() -> None:
-    """The least of three, each measured by the system for the child process alone."""
-    taken = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command(["--help"]), capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(taken) < CPU_SECONDS
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])

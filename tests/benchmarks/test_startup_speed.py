@@ -25,6 +25,8 @@ BAR = 2.0
 """Seconds, of the issue that sets these bars."""
 OWN_BAR = 1.0
 """Seconds from imports that cannot be done without to the first round: what is bench's own."""
+HELP_BAR = 0.3
+"""Seconds in which help is there."""
 MANY = """\
 suite: many
 description: Ten thousand scenarios.
@@ -64,6 +66,13 @@ def once(benchmark: BenchmarkFixture, action: Callable[[], float]) -> float:
     seconds = float(benchmark.pedantic(action, rounds=1))
     benchmark.extra_info["processor seconds"] = round(seconds, 2)
     return seconds
+
+
+def test_help(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    def help_() -> float:
+        return processor_seconds(command(["--help"]), cwd=tmp_path, cache=tmp_path)[0]
+
+    assert once(benchmark, help_) < HELP_BAR
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
