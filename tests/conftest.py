@@ -11,6 +11,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+LONGEST = ("test_workers.py", "test_kill.py", "test_mnist_run.py", "test_run_command.py")
+"""Files of whole commands. A file's tests stay with one worker, so that the longest come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    last = len(LONGEST)
+    items.sort(key=lambda t: LONGEST.index(t.path.name) if t.path.name in LONGEST else last)
+
 
 @pytest.fixture(autouse=True)
 def torch_as_ever() -> Iterator[None]:
