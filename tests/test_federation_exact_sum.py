@@ -10,7 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.federation.exact_sum import CHUNK, ExactSum, OutOfRange
+from bench.federation import exact_sum
+from bench.federation.exact_sum import (
+    CHUNK,
+    ExactSum,
+    OutOfRange,
+    multiplies_and_adds_at_once,
+    with_last_bit,
+)
 
 # subnormal numbers are no numbers where a run has told the processor to flush them
 numbers = st.floats(min_value=-10000, max_value=10000, width=32, allow_subnormal=False)
@@ -34,11 +41,61 @@ def test_any_order_gives_the_same_bits(items, random):
     assert total(items).tolist() == total(shuffled).tolist()
 
 
+@given(st.lists(st.integers(-(2**24), 2**24), min_size=2, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_what_lies_between_two_steps_is_rounded_without_regard_to_the_sum(counts):
+    """Halves of odd counts of the step, 2^-45, would round to the even one of two sums, and so
+    depend on the sum before them, were the weight not the next above a half."""
+    halves = [(count * 2.0**-45, 1.0, 0.5) for count in counts]
+    # just above a half of it: away from zero
+    expected = sum(math.copysign((abs(c) + 1) // 2, c) for c in counts) * 2.0**-45
+    assert total(halves)[0].item() == total(halves[::-1])[0].item() == expected
+
+
+def test_the_last_bit_of_a_weight_is_set():
+    assert with_last_bit(0.5) == 0.5 + 2.0**-53
+    assert with_last_bit(-0.5) == -0.5 - 2.0**-53
+    assert with_last_bit(0.1) == float.fromhex("0x1.999999999999bp-4")
+    assert with_last_bit(0.3) == 0.3 == float.fromhex("0x1.3333333333333p-2")
+
+
+def test_whether_operations_are_fused_is_told_by_what_the_product_would_lose():
+    """(1 + 2^-30)² is 1 + 2^-29 + 2^-60, of which a float64 keeps the first two."""
+    above, less = 1.0 + 2.0**-30, 1.0 + 2.0**-29
+    assert Fraction(above) ** 2 - Fraction(less) == Fraction(1, 2**60)
+    assert above * above == less
+    told = multiplies_and_adds_at_once(torch.device("cpu"))
+    fused = torch.full((67,), -less, dtype=torch.float64).add_(
+        torch.tensor(above, dtype=torch.float64), alpha=above
+    )
+    assert told == (fused.unique().tolist() == [2.0**-60])
+
+
+@given(terms)
+@settings(max_examples=50, deadline=None)
+def test_without_fused_operations_the_bits_are_the_same(items):
+    """Each term is then rounded before it is added; here that rounding is itself a fused one."""
+    fused = total(items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_sum, "multiplies_and_adds_at_once", lambda device: False)
+        assert torch.equal(total(items), fused)
+
+
+def test_a_long_vector_of_a_large_network_is_summed_in_float64(monkeypatch):
+    """Its norm, 200, is beyond what is bounded by it; its largest value, 0.1, is not."""
+    monkeypatch.setattr(ExactSum, "_add_wide", None)
+    running = ExactSum(4_000_000, "cpu")
+    vector = torch.full((4_000_000,), 0.1)
+    for _ in range(10):
+        running.add(vector, 0.1)
+    assert abs(running.total() - 0.1).max() < 1e-8
+
+
 @given(terms)
 @settings(max_examples=150, deadline=None)
 def test_is_within_half_a_step_a_term_of_the_true_sum(items):
-    """The step is 2^(7-52) for terms of magnitude one; each product is rounded once before."""
-    allowed = sum(Fraction(1, 2**46) + abs(Fraction(a) * Fraction(w)) / 2**53 for a, _, w in items)
+    """The step is 2^(7-52) for terms of magnitude one; a weight may be its neighbour."""
+    allowed = sum(Fraction(1, 2**46) + abs(Fraction(a) * Fraction(w)) / 2**52 for a, _, w in items)
     exact = sum(Fraction(a) * Fraction(w) for a, _, w in items)
     assert abs(Fraction(float(total(items)[0])) - exact) <= allowed + abs(exact) / 2**53
 

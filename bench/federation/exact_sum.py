@@ -2,13 +2,15 @@
 
 Floating-point addition is not associative, so a sum taken by one process, by four, or over clients
 in another order differs in its last bits. Here every term is rounded once, on its own, to a fixed
-grid, and whole numbers are added: any order and any grouping give the same bits, and memory does
-not grow with the number of terms.
+grid, and multiples of the grid are added without error: any order and any grouping give the same
+bits, and memory does not grow with the number of terms.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,11 +38,15 @@ class ExactSum:
     """Σ weight·vector over fp32 vectors of one size, exact after each term's one rounding.
 
     A term w·x is rounded to a multiple of u = 2^(k-52), where 2^(k-1) is 64 times the expected
-    magnitude: for values of order one u is 2.8e-14, finer than the fp32 result can tell. The
-    rounding is done by an addition in float64: next to 1.5·2^k, u is worth one unit in the last
-    place. Multiples of u up to 2^(k-1) add up without error in float64, the 1.5·2^k of one term
-    taken away with the next, which is rounded next to its negative. Should all terms together reach
-    further, the multiples of u go on as an int64, up to 2^(k+10).
+    magnitude: for values of order one u is 2.8e-14, finer than the fp32 result can tell. The sum is
+    kept in float64 with 1.5·2^k in it, so that it lies between 2^k and 2^(k+1), where floats are
+    the multiples of u: to add the next term in one fused operation rounds that term and nothing
+    else. What it rounds to would depend on the sum only half way between two multiples, where it is
+    the even one; but no w·x lies there, because the last bit of w's significand is always set
+    (:func:`with_last_bit`): w is W·2^e with W odd and at least 2^52, x is X·2^f with X odd, and if
+    their product were an odd multiple of u/2 it would be W·X·u/2, more than 2^(k-1).
+
+    Should all terms together reach further, the multiples of u go on as an int64, up to 2^(k+10).
     """
 
     def __init__(self, size: int, device: torch.device | str) -> None:
@@ -49,6 +55,7 @@ class ExactSum:
         chunk = max(1, min(size, CHUNK[device.type] * threads))
         self._sum = torch.empty(size, dtype=torch.float64, device=device)
         self._offset = torch.zeros((), dtype=torch.float64, device=device)
+        self._fused = multiplies_and_adds_at_once(device)
         scratch = torch.empty(chunk, dtype=torch.float64, device=device)
         parts = [slice(i, min(i + chunk, size)) for i in range(0, size, chunk)]
         self._pieces = [(p, scratch[: p.stop - p.start], self._sum[p]) for p in parts]
@@ -63,16 +70,16 @@ class ExactSum:
         exponent = math.ceil(math.log2(max(1.0, magnitude))) + HEADROOM_BITS + 1
         self._unit = math.ldexp(1.0, exponent - SIGNIFICAND_BITS)
         self._magic = 1.5 * math.ldexp(1.0, exponent)
+        self._offset.fill_(self._magic)
         self._magic_bits = int(1.5 * 2**SIGNIFICAND_BITS) - 2**SIGNIFICAND_BITS
         self._magic_bits += (exponent + EXPONENT_BIAS) << SIGNIFICAND_BITS
         self._fast = math.ldexp(1.0, exponent - 1)
+        self._narrow = self._fast / 2  # the rest is for what rounding may add
         self._largest = math.ldexp(self._unit, LARGEST_BITS)
         self._reach = 0.0
         self._weights.clear()
         self._empty = True
         """Whether there was no term yet; what the sum's memory holds is then of no account."""
-        self._raised = False
-        """Whether the sum has 1.5·2^k in it."""
         self._wide = False
         """Whether the sum's memory holds the int64 multiples of u."""
         self._read = False
@@ -93,41 +100,45 @@ class ExactSum:
         if vector.numel() == 0:
             return
         # ‖x‖₂ is never less than the largest value, and quicker to find; inf and NaN pass through
-        norm = abs(weight) * math.sqrt(float(torch.dot(vector, vector)))
-        largest = norm if norm <= self._fast / 2 else abs(weight) * magnitude(vector)
+        largest = abs(weight) * math.sqrt(float(torch.dot(vector, vector)))
+        if not self._reach + largest <= self._narrow:
+            largest = abs(weight) * magnitude(vector)
         self._reach += largest
         if not self._reach <= self._largest:
             raise OutOfRange(f"{largest:g}")
-        if self._reach <= self._fast and not self._wide:
-            self._add_narrow(vector, weight)
+        if self._reach <= self._narrow and not self._wide:
+            self._add_narrow(vector, with_last_bit(weight))
+        elif largest <= self._fast:
+            self._add_wide(vector, with_last_bit(weight))
         else:
-            self._add_wide(vector, weight, rounded=largest <= self._fast)
+            self._add_large(vector, weight)
 
     def _add_narrow(self, vector: Tensor, weight: float) -> None:
-        self._offset.fill_(-self._magic if self._raised else self._magic)
         for part, scratch, total in self._pieces:
             scratch.copy_(vector[part])
             if self._empty:
                 torch.add(self._offset, scratch, alpha=weight, out=total)
+            elif self._fused:
+                total.add_(scratch, alpha=weight)
             else:
                 torch.add(self._offset, scratch, alpha=weight, out=scratch)
-                total.add_(scratch)
+                total.add_(scratch.sub_(self._magic))
         self._empty = False
-        self._raised = not self._raised
 
-    def _add_wide(self, vector: Tensor, weight: float, *, rounded: bool) -> None:
-        """``rounded``: the way the narrow sum rounds, which larger terms are out of reach of; each
-        term's rounding must not depend on what was added before it."""
-        self._offset.fill_(self._magic)
+    def _add_wide(self, vector: Tensor, weight: float) -> None:
+        """Rounds as the narrow sum does: it must not depend on what was added before."""
         integers = self.integers
         for part, scratch, _ in self._pieces:
             scratch.copy_(vector[part])
-            if rounded:
-                torch.add(self._offset, scratch, alpha=weight, out=scratch)
-                integers[part].add_(scratch.view(torch.int64)).sub_(self._magic_bits)
-            else:
-                scratch.mul_(weight).div_(self._unit).round_()
-                integers[part].add_(scratch.to(torch.int64))
+            torch.add(self._offset, scratch, alpha=weight, out=scratch)
+            integers[part].add_(scratch.view(torch.int64)).sub_(self._magic_bits)
+
+    def _add_large(self, vector: Tensor, weight: float) -> None:
+        """Terms that are out of that rounding's reach."""
+        integers = self.integers
+        for part, scratch, _ in self._pieces:
+            scratch.copy_(vector[part]).mul_(weight).div_(self._unit).round_()
+            integers[part].add_(scratch.to(torch.int64))
 
     @property
     def integers(self) -> Tensor:
@@ -136,8 +147,6 @@ class ExactSum:
         if self._empty:
             integers.zero_()
         elif not self._wide:
-            if not self._raised:
-                self._sum.add_(self._magic)
             integers.sub_(self._magic_bits)
         self._empty, self._wide = False, True
         return integers
@@ -168,7 +177,7 @@ class ExactSum:
             self._sum.zero_()
         elif self._wide:
             torch.mul(self.integers.to(torch.float64), self._unit, out=self._sum)
-        elif self._raised:
+        else:
             self._sum.sub_(self._magic)
 
 
@@ -178,3 +187,20 @@ def magnitude(vector: Tensor) -> float:
         return 0.0
     low, high = torch.stack(torch.aminmax(vector)).tolist()
     return max(-low, high)
+
+
+def with_last_bit(weight: float) -> float:
+    """The weight with the last bit of its significand set: itself, or its neighbour."""
+    (bits,) = struct.unpack("<q", struct.pack("<d", weight))
+    return float(struct.unpack("<d", struct.pack("<q", bits | 1))[0])
+
+
+@functools.cache
+def multiplies_and_adds_at_once(device: torch.device) -> bool:
+    """Whether additions with ``alpha`` round once, as processors with FMA instructions do, and not
+    the product first. Looked at in every element of a vector that ends within a register."""
+    above, size = 1.0 + 2.0**-30, 67
+    less = torch.tensor(-(1.0 + 2.0**-29), dtype=torch.float64, device=device)
+    term = torch.full((size,), above, dtype=torch.float64, device=device)
+    sums = torch.add(less, term, alpha=above), less.repeat(size).add_(term, alpha=above)
+    return all(bool((one == 2.0**-60).all()) for one in sums)
