@@ -65,10 +65,9 @@ def test_whether_operations_are_fused_is_told_by_what_the_product_would_lose():
     assert Fraction(above) ** 2 - Fraction(less) == Fraction(1, 2**60)
     assert above * above == less
     told = multiplies_and_adds_at_once(torch.device("cpu"))
-    fused = torch.full((67,), -less, dtype=torch.float64).add_(
-        torch.tensor(above, dtype=torch.float64), alpha=above
-    )
-    assert told == (fused.unique().tolist() == [2.0**-60])
+    term = torch.full((67,), above, dtype=torch.float64)
+    sums = torch.full_like(term, -less).add_(term, alpha=above)
+    assert told == (sums.unique().tolist() == [2.0**-60])
 
 
 @given(terms)
