@@ -1,7 +1,7 @@
 """Runs ``bench`` in children of one warm process, each killed at a chosen touch of its results.
 
-A touch is whatever Python is about to do to a path: open, rename, remove, make a folder. Killing
-before the n-th touch, for every n, visits each state that a kill can leave on the disk, bar those
+A touch is whatever Python is about to do to a path: open, rename, remove, make a folder. What is on
+the disk before the n-th touch, for every n, is each state that a kill can leave there, bar those
 within one write. Used as ``python -m tests.crashing``, with a JSON object on standard input.
 """
 
@@ -38,17 +38,50 @@ def unfinished(results: Path) -> list[str]:
     return [str(file.relative_to(results)) for p in patterns for file in results.rglob(p)]
 
 
-def _child(arguments: Sequence[str], watched: str, limit: int | None, count: int) -> None:
+class Camera:
+    """Copies of a folder as it was before each touch, equal ones once."""
+
+    def __init__(self, folder: Path, copies: Path) -> None:
+        self._folder, self._copies = folder, copies
+        self._known: set[str] = set()
+
+    def __call__(self, touch: int) -> None:
+        if not self._folder.exists():
+            return
+        files = sorted(self._folder.rglob("*"))
+        state = hashlib.sha256()
+        for file in files:
+            state.update(f"{file}\n".encode())
+            state.update(hashlib.sha256(file.read_bytes()).digest() if file.is_file() else b"")
+        if state.hexdigest() not in self._known:
+            self._known.add(state.hexdigest())
+            shutil.copytree(self._folder, self._copies / str(touch))
+
+
+def _child(
+    arguments: Sequence[str],
+    watched: str,
+    limit: int | None,
+    count: int,
+    camera: Camera | None,
+) -> None:
     """Runs the command and never returns; ``count`` is the descriptor the touches go to."""
     seen = 0
+    busy = False
 
     def hook(event: str, details: tuple[Any, ...]) -> None:
-        nonlocal seen
-        if event in EVENTS and isinstance(details[0], (str, os.PathLike)):
+        nonlocal seen, busy
+        if event in EVENTS and isinstance(details[0], (str, os.PathLike)) and not busy:
             if not os.fspath(details[0]).startswith(watched):
                 return
             if seen == limit:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if camera is not None:
+                busy = True
+                try:
+                    camera(seen)
+                finally:
+                    busy = False
             seen += 1
 
     code = 70
@@ -66,7 +99,9 @@ def _child(arguments: Sequence[str], watched: str, limit: int | None, count: int
         os._exit(code)
 
 
-def attempt(arguments: Sequence[str], watched: Path, limit: int | None) -> tuple[int, int | None]:
+def attempt(
+    arguments: Sequence[str], watched: Path, limit: int | None = None, camera: Camera | None = None
+) -> tuple[int, int | None]:
     """The exit status (-9 where killed) and, where it ended by itself, the number of touches."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -75,7 +110,7 @@ def attempt(arguments: Sequence[str], watched: Path, limit: int | None) -> tuple
         with Path("output.txt").open("ab", buffering=0) as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-        _child(arguments, str(watched), limit, writing)
+        _child(arguments, str(watched), limit, writing, camera)
     os.close(writing)
     with os.fdopen(reading) as stream:
         touches = stream.read()
@@ -86,8 +121,9 @@ def attempt(arguments: Sequence[str], watched: Path, limit: int | None) -> tuple
 def main() -> None:
     """Reads {suite, data, points, seed, draw}; writes one JSON object of what came of it.
 
-    ``points`` is how many touches to be killed at, drawn by ``seed``; null is every one. Figures
-    are most of the touches and most of the time; ``draw`` false leaves them out.
+    ``points`` is how many touches to be killed at, drawn by ``seed``. Null is every one: what each
+    would leave is then taken from a single run, and carried on from. Figures are most of the
+    touches and most of the time; ``draw`` false leaves them out.
     """
     asked = json.load(sys.stdin)
     import matplotlib.figure  # noqa: F401 - warm, like the next
@@ -102,18 +138,27 @@ def main() -> None:
         bench.report.roc.draw_run = lambda *_, **__: []
     results = Path("results").resolve()
     arguments = ["run", asked["suite"], "--data", asked["data"], "--results", str(results), "-q"]
-    code, touches = attempt(arguments, results, None)
+    copies = Path("copies")
+    copies.mkdir()
+    everywhere = asked["points"] is None
+    camera = Camera(results, copies) if everywhere else None
+    code, touches = attempt(arguments, results, camera=camera)
     expected = digests(results)
-    report: dict[str, Any] = {"code": code, "touches": touches, "files": len(expected)}
     assert touches is not None
-    rng = random.Random(asked["seed"])
-    wanted = asked["points"]
-    points = range(touches) if wanted is None else sorted(rng.sample(range(touches), wanted))
-    report["wrong"] = []
+    report: dict[str, Any] = {"code": code, "touches": touches, "files": len(expected)}
+    if everywhere:
+        points = sorted(int(copy.name) for copy in copies.iterdir())
+    else:
+        points = sorted(random.Random(asked["seed"]).sample(range(touches), asked["points"]))
+    report |= {"points": len(points), "wrong": []}
     for point in points:
         shutil.rmtree(results)
-        killed, _ = attempt(arguments, results, point)
-        again, _ = attempt(arguments, results, None)
+        if everywhere:
+            shutil.copytree(copies / str(point), results)
+            killed = -signal.SIGKILL
+        else:
+            killed, _ = attempt(arguments, results, point)
+        again, _ = attempt(arguments, results)
         found = {
             "point": point,
             "killed": killed,

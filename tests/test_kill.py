@@ -149,7 +149,9 @@ def test_killed_before_any_touch_of_its_results_ends_at_the_same_bytes(
     tiny: Path, tmp_path: Path, draw: bool
 ) -> None:
     report = crash(tiny, tmp_path, points=30 if draw else None, draw=draw)
+    assert report["code"] == 0
     assert report["touches"] > 60
+    assert report["points"] >= 30
     assert report["wrong"] == []
 
 
