@@ -15,7 +15,9 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +102,17 @@ def _child(
 
 
 def attempt(
-    arguments: Sequence[str], watched: Path, limit: int | None = None, camera: Camera | None = None
+    arguments: Sequence[str],
+    watched: Path,
+    limit: int | None = None,
+    *,
+    camera: Camera | None = None,
+    seconds: float | None = None,
 ) -> tuple[int, int | None]:
-    """The exit status (-9 where killed) and, where it ended by itself, the number of touches."""
+    """The exit status (-9 where killed) and, where it ended by itself, the number of touches.
+
+    It is killed before touch ``limit``, or after ``seconds``.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -112,6 +122,9 @@ def attempt(
             os.dup2(output.fileno(), 2)
         _child(arguments, str(watched), limit, writing, camera)
     os.close(writing)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
     with os.fdopen(reading) as stream:
         touches = stream.read()
     _, status = os.waitpid(child, 0)
@@ -119,11 +132,12 @@ def attempt(
 
 
 def main() -> None:
-    """Reads {suite, data, points, seed, draw}; writes one JSON object of what came of it.
+    """Reads {suite, data, how, seed, draw}; writes one JSON object of what came of it.
 
-    ``points`` is how many touches to be killed at, drawn by ``seed``. Null is every one: what each
-    would leave is then taken from a single run, and carried on from. Figures are most of the
-    touches and most of the time; ``draw`` false leaves them out.
+    ``how`` is {everywhere: true}: what a kill before each touch would leave, taken from one run;
+    {touches: n}: killed before one of n that ``seed`` draws; or {moments: n, kills: k}: n times
+    over, killed k times after a while that ``seed`` draws. Each is carried on from. Figures are
+    most of the touches and most of the time; ``draw`` false leaves them out.
     """
     asked = json.load(sys.stdin)
     import matplotlib.figure  # noqa: F401 - warm, like the next
@@ -136,40 +150,45 @@ def main() -> None:
     bench.runs.pace.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every round
     if not asked["draw"]:
         bench.report.roc.draw_run = lambda *_, **__: []
-    results = Path("results").resolve()
-    arguments = ["run", asked["suite"], "--data", asked["data"], "--results", str(results), "-q"]
-    copies = Path("copies")
+    results, copies = Path("results").resolve(), Path("copies")
     copies.mkdir()
-    everywhere = asked["points"] is None
-    camera = Camera(results, copies) if everywhere else None
+    arguments = ["run", asked["suite"], "--data", asked["data"], "--results", str(results), "-q"]
+    how, rng = asked["how"], random.Random(asked["seed"])
+    began = time.monotonic()
+    camera = Camera(results, copies) if "everywhere" in how else None
     code, touches = attempt(arguments, results, camera=camera)
+    longest = time.monotonic() - began
     expected = digests(results)
     assert touches is not None
-    report: dict[str, Any] = {"code": code, "touches": touches, "files": len(expected)}
-    if everywhere:
-        points = sorted(int(copy.name) for copy in copies.iterdir())
-    else:
-        points = sorted(random.Random(asked["seed"]).sample(range(touches), asked["points"]))
-    report |= {"points": len(points), "wrong": []}
-    for point in points:
+
+    def killed_before(touch: int) -> bool:
+        return attempt(arguments, results, touch)[0] == -signal.SIGKILL
+
+    def as_copied(copy: Path) -> bool:
+        return bool(shutil.copytree(copy, results))
+
+    def killed_after(shares: Sequence[float]) -> bool:
+        ends = [attempt(arguments, results, seconds=share * longest)[0] for share in shares]
+        return -signal.SIGKILL in ends
+
+    trials: list[Callable[[], bool]] = [partial(as_copied, copy) for copy in copies.iterdir()]
+    drawn = sorted(rng.sample(range(touches), how.get("touches", 0)))
+    trials += [partial(killed_before, touch) for touch in drawn]
+    for _ in range(how.get("moments", 0)):
+        shares = [rng.uniform(0.0, 0.9) for _ in range(how["kills"])]
+        trials.append(partial(killed_after, shares))
+    wrong = []
+    for trial in trials:
         shutil.rmtree(results)
-        if everywhere:
-            shutil.copytree(copies / str(point), results)
-            killed = -signal.SIGKILL
-        else:
-            killed, _ = attempt(arguments, results, point)
+        killed = trial()
         again, _ = attempt(arguments, results)
-        found = {
-            "point": point,
-            "killed": killed,
-            "again": again,
-            "same": digests(results) == expected,
-            "litter": unfinished(results),
-        }
-        if (killed, again, found["same"], found["litter"]) != (-9, 0, True, []):
-            report["wrong"].append(found)
+        same, litter = digests(results) == expected, unfinished(results)
+        if (killed, again, same, litter) != (True, 0, True, []):
+            found = {"killed": killed, "again": again, "same": same, "litter": litter}
+            wrong.append({"trial": str(trial), **found})
+    report = {"code": code, "touches": touches, "files": len(expected), "trials": len(trials)}
     with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(report))
+        print(json.dumps({**report, "wrong": wrong}))
 
 
 if __name__ == "__main__":

@@ -83,11 +83,12 @@ def start(
     )
 
 
-def crash(tiny: Path, work: Path, *, points: int | None, draw: bool) -> dict[str, Any]:
+def crash(tiny: Path, work: Path, *, draw: bool = False, **how: int) -> dict[str, Any]:
+    """What came of killing the run as ``tests.crashing`` says, which all went well."""
     asked = {"suite": str(tiny / "kill.yaml"), "data": str(tiny / "tree"), "draw": draw}
     done = subprocess.run(
         [sys.executable, "-m", "tests.crashing"],
-        input=json.dumps(asked | {"points": points, "seed": 1}),
+        input=json.dumps(asked | {"how": how, "seed": 1}),
         env=environment(tiny / "cache"),
         cwd=work,
         capture_output=True,
@@ -95,6 +96,8 @@ def crash(tiny: Path, work: Path, *, points: int | None, draw: bool) -> dict[str
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
+    assert report["code"] == 0
+    assert report["wrong"] == []
     return report
 
 
@@ -110,10 +113,8 @@ def wait_for(what: Path, pattern: str, process: subprocess.Popen[str]) -> None:
 def test_killed_before_a_touch_of_its_results_ends_at_the_same_bytes(
     tiny: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    report = crash(tiny, tmp_path, points=5, draw=False)
-    assert report["code"] == 0
-    assert report["files"] == len(undisturbed)
-    assert report["wrong"] == []
+    report = crash(tiny, tmp_path, touches=5)
+    assert (report["files"], report["trials"]) == (len(undisturbed), 5)
 
 
 def test_a_self_trained_run_stopped_as_its_second_training_starts_carries_on(
@@ -144,48 +145,44 @@ def test_a_self_trained_run_stopped_as_its_second_training_starts_carries_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", [False, True])
 def test_killed_before_any_touch_of_its_results_ends_at_the_same_bytes(
-    tiny: Path, tmp_path: Path, draw: bool
+    tiny: Path, tmp_path: Path
 ) -> None:
-    report = crash(tiny, tmp_path, points=30 if draw else None, draw=draw)
-    assert report["code"] == 0
+    report = crash(tiny, tmp_path, everywhere=True)
     assert report["touches"] > 60
-    assert report["points"] >= 30
-    assert report["wrong"] == []
+    assert report["trials"] > 60
 
 
-def kill_at_random(tiny: Path, results: Path, kills: int, seed: int, longest: float) -> None:
-    """Kills the command that often, each a random while after it began, then lets it end."""
-    rng = random.Random(seed)
-    for _ in range(kills):
+@pytest.mark.slow
+def test_killed_before_any_of_many_touches_while_it_draws_ends_at_the_same_bytes(
+    tiny: Path, tmp_path: Path
+) -> None:
+    report = crash(tiny, tmp_path, touches=30, draw=True)
+    assert report["touches"] > 60
+    assert report["trials"] == 30
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_ends_at_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
+    assert crash(tiny, tmp_path, moments=5, kills=4)["trials"] == 5
+
+
+def test_killed_at_three_random_moments_ends_at_the_same_bytes(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """As a user's processes are, with their imports."""
+    results = tmp_path / "results"
+    longest = float((tiny / "seconds").read_text())
+    rng = random.Random(3)
+    for _ in range(3):
         process = start(tiny, results)
         time.sleep(rng.uniform(0.1, 1.0) * longest)
         process.kill()
         process.wait()
     done = run_bench(*arguments(tiny, results), cache=tiny / "cache")
     assert done.returncode == 0, done.stderr
-
-
-def test_killed_at_three_random_moments_ends_at_the_same_bytes(
-    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    longest = float((tiny / "seconds").read_text())
-    kill_at_random(tiny, tmp_path / "results", kills=3, seed=3, longest=longest)
-    assert digests(tmp_path / "results") == undisturbed
-    assert unfinished(tmp_path / "results") == []
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_ends_at_the_same_bytes(
-    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    longest = float((tiny / "seconds").read_text())
-    for seed in range(5):
-        results = tmp_path / f"results-{seed}"
-        kill_at_random(tiny, results, kills=4, seed=seed, longest=longest)
-        assert digests(results) == undisturbed
-        assert unfinished(results) == []
+    assert digests(results) == undisturbed
+    assert unfinished(results) == []
 
 
 def test_a_signal_leaves_the_run_interrupted_and_it_carries_on(
