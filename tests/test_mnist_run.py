@@ -184,6 +184,7 @@ def test_plan_and_partition_need_no_more_than_the_files(digits: Path) -> None:
     [
         (None, [], "MNIST's folder is not named"),
         ("nowhere", [], "names a folder that does not exist"),
+        ("plain.yaml", [], "--data names a file, not a folder"),
         ("tree", [], "there is no train-images-idx3-ubyte"),
         ("mnist", ["-s", "image_size=32"], "MNIST's images have one size"),
     ],
@@ -264,3 +265,26 @@ def test_the_published_files_are_known_by_their_digest() -> None:
     from bench.data.mnist import read_mnist
 
     assert read_mnist(shared("mnist")).digest == CANONICAL
+
+
+def test_two_runs_are_compared_on_the_images_they_are_judged_by(whole: Path) -> None:
+    first, second = [run.folder for run in runs_in(whole) if run.name.startswith("fedavg")]
+    done = bench("compare", first, "--against", second, "--format", "json", cache=whole)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["split"] for row in rows} == {"test"}
+    assert [row["condition"] for row in rows] == [*map(str, range(10))]
+
+
+def test_a_run_is_checked_against_itself(whole: Path, tmp_path: Path) -> None:
+    """Its bits and the AUROC of each digit against the others; there is no mean over digits."""
+    reference = tmp_path / "reference"
+    done = bench("check", "--update", whole, "--reference", reference, cache=whole)
+    assert done.returncode == 0, done.stderr
+    assert len(list(reference.glob("*/scores-test.npz"))) == 4
+    done = bench("check", whole, "--reference", reference, "--json", cache=whole)
+    rows = json.loads(done.stdout)["rows"]
+    gates = [row["gate"] for row in rows if row["verdict"] == "pass"]
+    assert gates.count("bit-equality") == 4
+    assert gates.count("AUROC 7") == 4
+    assert "AUROC mean" not in gates

@@ -44,7 +44,10 @@ def compare(
     ] = "paper",
     split: Annotated[
         SplitName | None,
-        typer.Option(help="Which scores; by default those on the split that the table is on."),
+        typer.Option(
+            help="Which scores; by default those on the split that the table is on, or that the "
+            "runs are judged by."
+        ),
     ] = None,
     ci: Annotated[
         Interval, typer.Option(help="Our intervals: logit, or Wald as in the CheXpert paper.")

@@ -42,7 +42,7 @@ def compare_all(
     runs, notes = _finished(paths, results)
     other = _folder(against, baselines)
     if other is not None:
-        comparisons = _against_runs(runs, other, split or DEFAULT_SPLIT, method, notes)
+        comparisons = _against_runs(runs, other, split, method, notes)
     else:
         comparisons = _against_table(told_apart(runs), against, split, method, baselines, notes)
     if not any(comparison.comparable for comparison in comparisons):
@@ -170,7 +170,7 @@ def _against_table(
 
 
 def _against_runs(
-    runs: Sequence[Run], other: Path, split: str, method: Method, notes: list[str]
+    runs: Sequence[Run], other: Path, split: str | None, method: Method, notes: list[str]
 ) -> list[Comparison]:
     """Each run against the other run, or against the one of its name in the other folder.
 
@@ -184,15 +184,16 @@ def _against_runs(
     comparisons = []
     for run, named in zip(runs, told_apart(runs), strict=True):
         same = _namesakes(run, theirs)
+        on = split or run.judged_split
         if len(same) != 1:
             notes.append(f"{named.name} is left out: {other} has {len(same)} runs of that name")
         elif same[0].folder.resolve() == run.folder.resolve() and len(runs) > 1:
             notes.append(f"{named.name} is left out: it would be held against itself")
-        elif len(runs) > 1 and (without := _without_scores((run, same[0]), split)):
+        elif len(runs) > 1 and (without := _without_scores((run, same[0]), on)):
             notes.append(f"{named.name} is left out: {without}")
         else:
             try:
-                comparisons.append(compare_runs(named, same[0], split, method=method))
+                comparisons.append(compare_runs(named, same[0], on, method=method))
             except NotComparable as error:
                 if len(runs) == 1:
                     raise

@@ -24,7 +24,6 @@ from bench.comparison.verdicts import (
     p_text,
 )
 from bench.errors import NotComparable, ResultsError
-from bench.results.reference import SPLIT
 from bench.results.run import Run
 from bench.scoring.auroc import undefined_reason
 from bench.scoring.studies import StudyScores
@@ -39,9 +38,10 @@ def auroc_gates(run: Run, reference: Run, gate: AurocGate) -> list[Finding]:
     blank = Finding(
         run=run.name, gate="AUROC", threshold=_threshold(gate), verdict=CANNOT_TELL, reason=""
     )
+    split = reference.judged_split
     try:
-        compared = compare_runs(run, reference, SPLIT, gate.alpha)
-        before, now = reference.scores(SPLIT), run.scores(SPLIT)
+        compared = compare_runs(run, reference, split, gate.alpha)
+        before, now = reference.scores(split), run.scores(split)
     except (NotComparable, ResultsError) as error:
         return [replace(blank, reason=error.clause())]
     judge = _Judge(blank=blank, gate=gate, before=before, now=now)

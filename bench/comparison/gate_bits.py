@@ -17,7 +17,6 @@ import numpy as np
 
 from bench.comparison.verdicts import CANNOT_TELL, NOT_PROMISED, PASS, REGRESSION, Finding
 from bench.errors import ResultsError
-from bench.results.reference import SPLIT
 from bench.results.run import Run, scores_file
 from bench.scoring.studies import StudyScores
 
@@ -92,8 +91,9 @@ def _changed(
 
 def _check_reference(reference: Run) -> None:
     """The reference's scores are those that its ``run.json`` speaks of, else ResultsError."""
-    recorded = reference.scores_sha256.get(SPLIT)
-    path = reference.folder / scores_file(SPLIT)
+    split = reference.judged_split
+    recorded = reference.scores_sha256.get(split)
+    path = reference.folder / scores_file(split)
     if not path.is_file() or recorded is None:
         raise ResultsError("the reference keeps no scores")
     if hashlib.sha256(path.read_bytes()).hexdigest() != recorded:
@@ -103,13 +103,14 @@ def _check_reference(reference: Run) -> None:
 def _differences(run: Run, reference: Run) -> list[str]:
     """Everything that differs, in words; the scores as they are on the disk, not as recorded."""
     found = []
-    first = first_difference(reference.scores(SPLIT), run.scores(SPLIT))
+    judged = reference.judged_split
+    first = first_difference(reference.scores(judged), run.scores(judged))
     if first is not None:
         found.append(first)
     found += [
         f"the scores of '{split}' differ"
         for split, digest in reference.scores_sha256.items()
-        if split != SPLIT and run.scores_sha256.get(split, digest) != digest
+        if split != judged and run.scores_sha256.get(split, digest) != digest
     ]
     if reference.weights_sha256 and run.weights_sha256 not in (None, reference.weights_sha256):
         found.append("the weights differ")

@@ -87,9 +87,14 @@ def check(path: Path, document: Mapping[str, Any]) -> None:
             _interval(path, f"{place}.observations.{name}.ci", entry["ci"])
     if document["status"] == "done":
         _keys(path, "totals", document["totals"], TOTALS)
-        judged = "test" if document["scenario"].get("dataset") == "mnist" else "valid"
+        judged = judged_split(document["scenario"])
         if judged not in document["metrics"]:
             raise wrong(path, f"metrics.{judged}", "the scores of a finished run", None)
+
+
+def judged_split(scenario: Mapping[str, Any]) -> str:
+    """The split that every finished run of the scenario's row is scored on, and is judged by."""
+    return "test" if scenario.get("dataset") == "mnist" else "valid"
 
 
 def _keys(path: Path, place: str, value: Any, kinds: Mapping[str, Kind]) -> None:

@@ -19,17 +19,14 @@ from bench.results.run import (
     scores_file,
 )
 
-SPLIT = "valid"
-"""The split that is gated: every run is scored on it, and a reference keeps no other."""
-
 
 def update_reference(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Puts the runs into the reference folder, in place of those of the same name.
 
     Of each run it keeps ``run.json`` (without what names a process, a host or a path of this
-    machine), ``rounds.jsonl`` and the scores of ``valid``: some kilobytes, no weights. What else
-    stands in the folder stays. The new folder is built beside the old one and takes its place at
-    the end, so a kill leaves the old one.
+    machine), ``rounds.jsonl`` and the scores of the split it is judged by: some kilobytes, no
+    weights. What else stands in the folder stays. The new folder is built beside the old one and
+    takes its place at the end, so a kill leaves the old one.
 
     Returns the runs' new folders. Raises UsageError where there are no runs, where two have one
     name or where the folder is a results folder, and ResultsError where a run is not finished.
@@ -63,7 +60,9 @@ def _copy(run: Run, root: Path) -> str:
     target = root / name
     target.mkdir()
     shutil.copyfile(run.folder / ROUNDS_FILE, target / ROUNDS_FILE)
-    shutil.copyfile(run.folder / scores_file(SPLIT), target / scores_file(SPLIT))
+    shutil.copyfile(
+        run.folder / scores_file(run.judged_split), target / scores_file(run.judged_split)
+    )
     replace(run, folder=target, owner={}, origin={}).write()
     return name
 
@@ -82,9 +81,13 @@ def _check(runs: Sequence[Run], folder: Path) -> None:
                 found=f"status {status}",
                 mend="finish it: give the same `bench run` command again",
             )
-        for file in (ROUNDS_FILE, scores_file(SPLIT)):
+        for file in (ROUNDS_FILE, scores_file(run.judged_split)):
             if not (run.folder / file).is_file():
-                raise ResultsError(f"the run has no {file}", where=run.folder)
+                raise ResultsError(
+                    f"the run has no {file}",
+                    where=run.folder,
+                    mend="run the scenario again with --fresh",
+                )
         if run.name in names:
             raise UsageError(
                 f"two of the runs are named '{run.name}'",

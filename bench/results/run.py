@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError, UsageError, Where
-from bench.results.checks import check, refuse_constant, wrong
+from bench.results.checks import check, judged_split, refuse_constant, wrong
 from bench.suites.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class Run:
     def synthetic(self) -> bool:
         """True where the data was generated: everything that shows this run must say so."""
         return bool(self.data.get("synthetic", False))
+
+    @property
+    def judged_split(self) -> str:
+        """``valid``, or MNIST's ``test``: what the run is judged by where nothing else is asked."""
+        return judged_split(self.scenario)
 
     def as_scenario(self) -> Scenario:
         """The scenario as the object that was run."""
