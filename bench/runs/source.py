@@ -128,7 +128,8 @@ def _existing(path: Path, given_by: str, dataset: str) -> Path:
         if dataset == CHEXPERT:
             mend += ", or leave it out to use the embedded synthetic phantom"
         raise DataError(
-            f"{given_by} names a folder that does not exist",
+            f"{given_by} names a "
+            + ("file, not a folder" if path.exists() else "folder that does not exist"),
             where=path,
             expected=EXPECTED[dataset],
             mend=mend,
