@@ -42,7 +42,8 @@ def test_every_rule_is_tried_here():
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_every_image_once_and_no_patient_twice(rule, seed):
-    split = random_split(seed, patients=40)
+    """Of 40 patients one seed in 400 gives too few with different keys for three keys a client."""
+    split = random_split(seed, patients=80)
     shared = partition(rule, split, clients=5, seed=seed)
     assert np.sort(np.concatenate(shared.clients)).tolist() == list(range(len(split)))
     assert len(owners(split, shared)) == len(split.patients)
