@@ -141,6 +141,13 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str | None:
     return f"did you mean '{near[0]}'?" if near else None
 
 
+def uneven_row(*, cut: bool) -> str:
+    """What mends a CSV row of too many or too few cells; ``cut``: too few, and the last of all."""
+    if cut:
+        return "the file seems to be cut off: get it again"
+    return "correct the row; a cell that holds a comma needs quotes"
+
+
 def first_line(error: Exception, *, named: bool = False) -> str:
     """What a library's error says first, behind its class where ``named``; the class alone where it
     says nothing."""

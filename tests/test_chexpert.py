@@ -329,6 +329,12 @@ def test_remedies(tmp_path: Path) -> None:
     tree(tmp_path / "semicolons", P1, header=HEADER.replace(",", ";"))
     with pytest.raises(DataError, match="separated by semicolons"):
         read_tree(tmp_path / "semicolons")
+    tree(tmp_path / "cut", row(P1), row(P1)[:60])
+    with pytest.raises(DataError, match="the file seems to be cut off: get it again"):
+        read_tree(tmp_path / "cut")
+    tree(tmp_path / "comma", row(P1) + ",", row(P1))
+    with pytest.raises(DataError, match="a cell that holds a comma needs quotes"):
+        read_tree(tmp_path / "comma")
     tree(tmp_path / "outer" / "inner", row(P1))
     with pytest.raises(DataError, match=r"did you mean .*inner\?"):
         read_tree(tmp_path / "outer")

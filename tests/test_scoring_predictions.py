@@ -207,6 +207,14 @@ BAD_PREDICTIONS = {
         "p0.csv:5: an id occurs twice\n  found: 'test/patient1/study1/', first on line 2",
     ),
     "short row": (PREDICTIONS + "patient4/study1,0.5\n", "p0.csv:5: a row has another number"),
+    "cut off": (
+        PREDICTIONS + "patient4/study1,0.5",
+        "found: 2 cells\n  to mend: the file seems to be cut off: get it again",
+    ),
+    "short row in between": (
+        "Study,Edema,Fracture\npatient1/study1,1\n" + PREDICTIONS.partition("\n")[2],
+        "found: 2 cells\n  to mend: correct the row; a cell that holds a comma needs quotes",
+    ),
     "decimal commas": (PREDICTIONS.replace("0.9", "0,9"), "p0.csv:2: a row has another number"),
     "text": (PREDICTIONS.replace("0.7", "high"), "p0.csv:3: 'Fracture' is not a number"),
     "nan": (PREDICTIONS.replace("0.7", "nan"), "p0.csv:3: 'Fracture' is not a number"),

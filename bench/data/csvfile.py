@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError, Where
+from bench.errors import DataError, Where, uneven_row
 
 COMMA, NEWLINE, RETURN, QUOTE, SPACE = (ord(c) for c in ',\n\r" ')
 BLOCK = 1 << 24
@@ -132,6 +132,7 @@ def parse_csv(file: Path, data: bytes) -> CsvFile:
             f"the row has {counts[row]} cells",
             where=Where(file, int(lines[row])),
             expected=f"{columns}, as in the header",
+            mend=uneven_row(cut=row == len(counts) - 1 and counts[row] < columns),
         )
     starts, ends = _inside(buffer, starts, ends, quoted)
     sheet = CsvFile(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import PredictionError, Where
+from bench.errors import PredictionError, Where, uneven_row
 from bench.scoring.auroc import Array
 from bench.scoring.ids import Key, parse_id, view_of
 
@@ -129,6 +129,7 @@ def read_score_file(path: Path) -> ScoreFile:
                     where=Where(path, reader.line_num),
                     expected=f"{len(header)} cells",
                     found=f"{len(row)} cells",
+                    mend=uneven_row(cut=len(row) < len(header) and next(reader, None) is None),
                 )
     except csv.Error as error:
         raise PredictionError(
