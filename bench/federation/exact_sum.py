@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 HEADROOM_BITS = 6
-"""Terms up to 64 times the expected magnitude take the fast path."""
+"""Terms up to 64 times the expected magnitude are rounded by an addition. The sum stays in float64
+while their largest values add up to half of that; the rest is for what rounding may add."""
 SIGNIFICAND_BITS = 52
 """Explicit bits of a float64's significand."""
 EXPONENT_BIAS = 1023
@@ -73,8 +74,8 @@ class ExactSum:
         self._offset.fill_(self._magic)
         self._magic_bits = int(1.5 * 2**SIGNIFICAND_BITS) - 2**SIGNIFICAND_BITS
         self._magic_bits += (exponent + EXPONENT_BIAS) << SIGNIFICAND_BITS
-        self._fast = math.ldexp(1.0, exponent - 1)
-        self._narrow = self._fast / 2  # the rest is for what rounding may add
+        self._rounded = math.ldexp(1.0, exponent - 1)
+        self._narrow = self._rounded / 2
         self._largest = math.ldexp(self._unit, LARGEST_BITS)
         self._reach = 0.0
         self._weights.clear()
@@ -108,7 +109,7 @@ class ExactSum:
             raise OutOfRange(f"{largest:g}")
         if self._reach <= self._narrow and not self._wide:
             self._add_narrow(vector, with_last_bit(weight))
-        elif largest <= self._fast:
+        elif largest <= self._rounded:
             self._add_wide(vector, with_last_bit(weight))
         else:
             self._add_large(vector, weight)

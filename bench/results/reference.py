@@ -60,9 +60,8 @@ def _copy(run: Run, root: Path) -> str:
     target = root / name
     target.mkdir()
     shutil.copyfile(run.folder / ROUNDS_FILE, target / ROUNDS_FILE)
-    shutil.copyfile(
-        run.folder / scores_file(run.judged_split), target / scores_file(run.judged_split)
-    )
+    scores = scores_file(run.judged_split)
+    shutil.copyfile(run.folder / scores, target / scores)
     replace(run, folder=target, owner={}, origin={}).write()
     return name
 
