@@ -186,7 +186,7 @@ def main() -> None:
         if (killed, again, same, litter) != (True, 0, True, []):
             found = {"killed": killed, "again": again, "same": same, "litter": litter}
             wrong.append({"trial": str(trial), **found})
-    report = {"code": code, "touches": touches, "files": len(expected), "trials": len(trials)}
+    report = {"code": code, "touches": touches, "digests": expected, "trials": len(trials)}
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps({**report, "wrong": wrong}))
 

@@ -114,7 +114,7 @@ def test_killed_before_a_touch_of_its_results_ends_at_the_same_bytes(
     tiny: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     report = crash(tiny, tmp_path, touches=5)
-    assert (report["files"], report["trials"]) == (len(undisturbed), 5)
+    assert (report["digests"], report["trials"]) == (undisturbed, 5)
 
 
 def test_a_self_trained_run_stopped_as_its_second_training_starts_carries_on(
@@ -163,8 +163,11 @@ def test_killed_before_any_of_many_touches_while_it_draws_ends_at_the_same_bytes
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_ends_at_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
-    assert crash(tiny, tmp_path, moments=5, kills=4)["trials"] == 5
+def test_killed_at_twenty_random_moments_ends_at_the_same_bytes(
+    tiny: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    report = crash(tiny, tmp_path, moments=5, kills=4)
+    assert (report["digests"], report["trials"]) == (undisturbed, 5)
 
 
 def test_killed_at_three_random_moments_ends_at_the_same_bytes(
