@@ -14,7 +14,6 @@ import numpy as np
 from workload import CLIENTS, LEARNING_RATE, SELECTED, SIDE, Clock, asked, data
 
 from bench.runs.crew import Crew
-from bench.runs.ensemble import Ensemble
 from bench.runs.hardware import Hardware
 from bench.runs.member import SCENARIO
 from bench.runs.source import find_source, open_data
@@ -51,6 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Crew(WORKERS) as crew:
         folder = Path(name)
         team = crew.enrol()
+        from bench.runs.ensemble import Ensemble  # the other starts while torch is imported
+
         root = write(folder, *data(workload))
         material = open_data(find_source([root], "mnist")).prepare(
             SIDE, cache=folder, on_bad_image="fail"
