@@ -55,6 +55,23 @@ class DeviceGenerator:
         self.seed, self.stuck = other.seed, other.stuck
 
 
+class Capturing:
+    """A class, as torch's is: a generator's frames would keep a failed step's memory alive."""
+
+    def __init__(self, cuda: Cuda, pool: int, stream: Stream) -> None:
+        self.cuda, self.pool, self.stream = cuda, pool, stream
+
+    def __enter__(self) -> None:
+        self.cuda.log.append(f"begin in pool {self.pool} on {self.stream.name}")
+        self.cuda.current = self.stream
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.cuda.default_generators[0].stuck = True
+            raise RuntimeError("operation failed due to a previous error during capture")
+        self.cuda.log.append("end")
+
+
 class Cuda:
     """Enough of ``torch.cuda`` for a capture; ending one fails where its work failed."""
 
@@ -95,17 +112,11 @@ class Cuda:
         finally:
             self.current = before
 
-    @contextmanager
-    def _graph(self, graph: Graph, *, pool: int, stream: Stream, capture_error_mode: str):
+    def _graph(
+        self, graph: Graph, *, pool: int, stream: Stream, capture_error_mode: str
+    ) -> Capturing:
         assert capture_error_mode == "thread_local"
-        self.log.append(f"begin in pool {pool} on {stream.name}")
-        self.current = stream
-        try:
-            yield
-        except BaseException:
-            self.default_generators[0].stuck = True
-            raise RuntimeError("operation failed due to a previous error during capture") from None
-        self.log.append("end")
+        return Capturing(self, pool, stream)
 
 
 @pytest.fixture
