@@ -13,12 +13,17 @@ from typer.testing import CliRunner
 import bench.verify.checks as module
 from bench.cli.verify import verification_table
 from bench.errors import SuiteError
+from bench.federation.exact_sum import ExactSum
 from bench.federation.strategies import TABLE
 from bench.suites.scenario import Choice
 from bench.verify.checks import CHECKS, Check, Finding
 from bench.verify.federations import Bench, difference, trained
 
 CPU = torch.device("cpu")
+TOP_TENTH = Choice("topk", (("error_feedback", True), ("share", 0.1)))
+EIGHT_BITS = Choice("int8", (("block", 64),))
+SUMMING = sorted(n for n, r in TABLE.items() if r.setting == "federated" and not r.stacked)
+"""Strategies whose clients' parameters are added up."""
 
 
 @pytest.fixture
@@ -30,6 +35,38 @@ def bench(tmp_path):
 def test_holds(bench, check):
     found = check.measure(bench)
     assert found <= (0.0 if check.exact else bench.rounding())
+
+
+@pytest.mark.parametrize("name", SUMMING)
+def test_a_norm_that_is_handed_on_is_that_of_the_vector(bench, monkeypatch, name):
+    """Sums trust it: with one of what the parameters were before, values could pass unseen."""
+    handed = _norms_handed_on(monkeypatch)
+    trained(bench.federation(name, buffers="groupnorm"))
+    assert any(handed) == (name != "fedrep")
+
+
+@pytest.mark.parametrize("compression", [TOP_TENTH, EIGHT_BITS], ids=str)
+@pytest.mark.parametrize("name", [n for n in SUMMING if TABLE[n].up == 1 and not TABLE[n].private])
+def test_of_what_was_compressed_no_norm_is_handed_on(bench, monkeypatch, name, compression):
+    handed = _norms_handed_on(monkeypatch)
+    trained(bench.federation(name, buffers="groupnorm", compression=compression))
+    assert handed
+    assert not any(handed)
+
+
+def _norms_handed_on(monkeypatch) -> list[bool]:
+    """For each addition to come, whether the norm was handed on; what is handed on is checked."""
+    handed = []
+
+    def add(total, vector, weight, norm=None):
+        handed.append(norm is not None)
+        if norm is not None:
+            assert norm == pytest.approx(float(vector.double().norm()), rel=1e-6)
+        original(total, vector, weight, norm)
+
+    original = ExactSum.add
+    monkeypatch.setattr(ExactSum, "add", add)
+    return handed
 
 
 @pytest.mark.gpu

@@ -132,6 +132,7 @@ class Compression:
             return FLOAT_BYTES * (parameters.numel() - self._personal.numel())
         if not math.isfinite(largest_value := magnitude(parameters)):
             raise OutOfRange(f"{largest_value:g}")
+        visit.norm = None
         if not self._personal.numel():
             return self._compress(visit, parameters, start)
         if self._shared is None:

@@ -91,8 +91,9 @@ class ExactSum:
         """The sum of the weights so far, correctly rounded and so in any order."""
         return math.fsum(self._weights)
 
-    def add(self, vector: Tensor, weight: float) -> None:
-        """Adds ``weight * vector``, (P,) fp32; waits for the device once.
+    def add(self, vector: Tensor, weight: float, norm: float | None = None) -> None:
+        """Adds ``weight * vector``, (P,) fp32, whose Euclidean ``norm`` may be known: then the
+        vector is read once. Otherwise waits for the device.
 
         Raises OutOfRange where a term is NaN, infinite or beyond the grid.
         """
@@ -101,7 +102,9 @@ class ExactSum:
         if vector.numel() == 0:
             return
         # ‖x‖₂ is never less than the largest value, and quicker to find; inf and NaN pass through
-        largest = abs(weight) * math.sqrt(float(torch.dot(vector, vector)))
+        if norm is None:
+            norm = math.sqrt(float(torch.dot(vector, vector)))
+        largest = abs(weight) * norm
         if not self._reach + largest <= self._narrow:
             largest = abs(weight) * magnitude(vector)
         self._reach += largest

@@ -57,6 +57,9 @@ class LocalResult:
     """Wall time, the device's work included."""
     optimizer_state: dict[str, Tensor]
     """The optimiser's live tensors, by name: valid until the next call; clone what is kept."""
+    norm: float | None = None
+    """‖w‖₂ of the parameters it left, infinite beyond the square root of what fp32 can hold; None
+    where it was not looked at."""
 
 
 class Trainer:
@@ -166,13 +169,14 @@ class Trainer:
             raise
         if not self._frozen:
             self.flat.count_steps(made)
-        loss = self._checked(total, seed_address) / max(examples, 1)
+        loss, norm = self._checked(total, seed_address)
         return LocalResult(
             examples=examples,
             steps=made,
-            loss=loss,
+            loss=loss / max(examples, 1),
             seconds=time.perf_counter() - started,
             optimizer_state=self.optimizer.state,
+            norm=norm,
         )
 
     @property
@@ -287,17 +291,21 @@ class Trainer:
         if self.flat.device.type == "cuda":
             torch.cuda.manual_seed(key)
 
-    def _checked(self, total: Tensor, seed_address: tuple[int, int, int]) -> float:
-        """The summed loss as a number: the only time the device is waited for."""
+    def _checked(self, total: Tensor, seed_address: tuple[int, int, int]) -> tuple[float, float]:
+        """The summed loss as a number, and the parameters' norm: the only time the device is waited
+        for."""
         flat = self.flat
-        vectors = [v for v in (flat.parameters_flat, flat.buffers_flat) if v.numel()]
+        vectors = [flat.parameters_flat]
+        if flat.buffers_flat.numel():
+            vectors.append(flat.buffers_flat)
         # a sum of squares is the quickest to find of what NaN and infinity pass through
         loss, *squares = torch.stack([total, *(torch.dot(v, v) for v in vectors)]).tolist()
+        norm = math.sqrt(squares[0])
         if all(map(math.isfinite, (loss, *squares))):
-            return loss
+            return loss, norm
         place = flat.first_non_finite()
         if place is None and math.isfinite(loss):  # the squares alone are beyond fp32's range
-            return loss
+            return loss, norm
         _, round_, client = seed_address
         raise NonFiniteError(
             "training gave a number that is not finite",

@@ -57,7 +57,7 @@ def send_by_loss(visit: Visit) -> None:
     norm = lipschitz * float(torch.linalg.vector_norm(visit.change(), dtype=torch.float64))
     curvature = q * loss ** (q - 1.0) * norm**2 if q else 0.0
     visit.add_scalar("h", visit.share * (curvature + lipschitz * loss**q))
-    visit.sums["parameters"].add(visit.parameters, visit.share * loss**q)
+    visit.send(visit.share * loss**q)
 
 
 def step_by_loss(closing: Closing) -> None:

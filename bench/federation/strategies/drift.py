@@ -38,7 +38,7 @@ def send_normalised(visit: Visit) -> None:
     """FedNova: weight p_k/‖a_k‖₁, and the term p_k·‖a_k‖₁ of the effective number of steps."""
     steps = effective_steps(visit.scenario.optimizer, visit.result.steps)
     visit.add_scalar("steps", visit.share * steps)
-    visit.sums["parameters"].add(visit.parameters, visit.share / steps)
+    visit.send(visit.share / steps)
 
 
 def step_normalised(closing: Closing) -> None:

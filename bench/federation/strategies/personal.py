@@ -70,6 +70,7 @@ def classifier_then_body(visit: Visit) -> None:
     hold_head = holding(head, weights)
     visit.train(hold_head)
     hold_head(weights, visit.scratch)
+    visit.norm = None
 
 
 def train_own_model(visit: Visit) -> None:

@@ -37,7 +37,7 @@ def send_clipped(visit: Visit) -> None:
     norm = float(torch.linalg.vector_norm(visit.change(), dtype=torch.float64))
     clip = visit.settings["clip"]
     scale = clip / norm if norm > clip else 1.0
-    visit.sums["parameters"].add(visit.parameters, visit.share_of_all * scale)
+    visit.send(visit.share_of_all * scale)
 
 
 def step_noisily(closing: Closing) -> None:

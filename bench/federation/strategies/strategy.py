@@ -94,6 +94,9 @@ class Visit:
     """Of the training whose loss is reported, once it is done."""
     beside: list[LocalResult] = field(default_factory=list)
     """Of further trainings."""
+    norm: float | None = None
+    """‖w‖₂ of the parameters as they stand, where training found it. Who changes them after that
+    says None."""
 
     @property
     def parameters(self) -> Tensor:
@@ -139,6 +142,7 @@ class Visit:
             optimizer_state=None,
             hook=hook,
         )
+        self.norm = result.norm
         if purpose is None:
             self.main = result
         else:
@@ -176,11 +180,16 @@ class Visit:
         flat.parameters_flat.copy_(self.start)
         flat.buffers_flat.copy_(kept[0])
         flat.counters_flat.copy_(kept[1])
+        self.norm = None
         return result.loss
 
     def change(self) -> Tensor:
         """(P,) the client's parameters less those sent, in the scratch vector."""
         return torch.sub(self.parameters, self.start, out=self.scratch)
+
+    def send(self, weight: float) -> None:
+        """The client's parameters join the round's sum of them."""
+        self.sums["parameters"].add(self.parameters, weight, self.norm)
 
     def add_scalar(self, name: str, value: float) -> None:
         """A term of one of the round's plain sums."""
@@ -230,7 +239,7 @@ def train_plainly(visit: Visit) -> None:
 
 def send_parameters(visit: Visit) -> None:
     """The client's parameters, by its share of the round's mean."""
-    visit.sums["parameters"].add(visit.parameters, visit.share)
+    visit.send(visit.share)
 
 
 def do_nothing(visit: Visit) -> None:
