@@ -12,7 +12,6 @@ import pytest
 from bench.data.chexpert import read_tree
 from bench.environment import machine
 from bench.results.ownership import owned
-from bench.runs.plan import run_folder
 from bench.suites.suite import load_suite
 from tests.in_process import Ended, call
 from tests.runs_on_disk import ENVIRONMENT, write_run
@@ -47,7 +46,8 @@ class Place:
     def write(self, number: int, **changes: Any) -> Path:
         """A run of the suite's scenario of that number, where ``bench run`` would keep it."""
         planned = load_suite(str(self.suite)).scenarios()[number]
-        folder = run_folder(self.results, "tiny", planned, read_tree(self.tree).digest)
+        identity = planned.scenario.identity(read_tree(self.tree).digest)
+        folder = self.results / "tiny" / f"{planned.name}-{identity[:8]}"
         run = write_run(self.results / "made", name=planned.name, scenario=planned.scenario)
         folder.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(folder)

@@ -43,20 +43,22 @@ def column_settings(key: str, values: Sequence[Any]) -> list[str]:
 
     if key not in FAMILIES:
         return [short_setting(key, value) for value in values]
-    seen: dict[tuple[str, str], list[Any]] = {}
-    for value in values:
-        for name, inner in value.items():
-            seen.setdefault((value["name"], name), []).append(inner)
+    first: dict[tuple[str, str], Any] = {}
     usual = {
         (variant.name, parameter.name): parameter.default
         for variant in FAMILIES[key].variants
         for parameter in variant.parameters
     }
+    varying = {
+        (value["name"], name)
+        for value in values
+        for name, inner in value.items()
+        if first.setdefault((value["name"], name), inner) != inner
+    }
 
     def telling(choice: str, name: str, inner: Any) -> bool:
-        every = seen[choice, name]
-        varies = any(one != every[0] for one in every)
-        return name == "name" or varies or inner != usual.get((choice, name), inner)
+        place = choice, name
+        return name == "name" or place in varying or inner != usual.get(place, inner)
 
     return [
         value_text({k: v for k, v in value.items() if telling(value["name"], k, v)})

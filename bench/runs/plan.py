@@ -47,34 +47,34 @@ class Cost:
     """From the speed of a finished run of the same network and size on this machine; else None."""
 
 
-def run_folder(results: Path, suite: str, planned: Planned, digest: str) -> Path:
-    """``results/<suite>/<name>-<first 8 hex digits of the identity>``."""
-    return results / suite / f"{planned.name}-{planned.scenario.identity(digest)[:DIGITS]}"
-
-
 class _Folders:
-    """Where a suite's scenarios are kept.
+    """Where a suite's scenarios are kept: ``<name>-<first 8 hex digits of the identity>`` in
+    ``results/<suite>``, which is read once.
 
     A scenario is named by what varies in its suite, so a new axis of the grid renames it; it is
     still the same scenario, and a run of it under an earlier name is its run.
     """
 
     def __init__(self, results: Path, suite: str) -> None:
-        self._results = results
-        self._suite = suite
-        self._present: dict[str, list[Path]] = {}
-        for file in sorted((results / suite).glob(f"*-{'?' * DIGITS}/{RUN_FILE}")):
-            self._present.setdefault(file.parent.name[-DIGITS:], []).append(file.parent)
+        self._suite = results / suite
+        self._present: dict[str, dict[str, Path]] = {}
+        """By those digits, the folders that hold a run, by name."""
+        for file in sorted(self._suite.glob(f"*-{'?' * DIGITS}/{RUN_FILE}")):
+            name = file.parent.name
+            self._present.setdefault(name[-DIGITS:], {})[name] = file.parent
 
-    def of(self, planned: Planned, digest: str) -> Path:
-        """The folder by its present name, unless the run is there under another."""
-        folder = run_folder(self._results, self._suite, planned, digest)
-        if not (folder / RUN_FILE).is_file():
-            for earlier in self._present.get(folder.name[-DIGITS:], []):
+    def of(self, planned: Planned, digest: str) -> tuple[Path, bool]:
+        """The folder by its present name, unless the run is there under another; and whether a run
+        is there."""
+        identity = planned.scenario.identity(digest)
+        name = f"{planned.name}-{identity[:DIGITS]}"
+        present = self._present.get(identity[:DIGITS], {})
+        if name not in present:
+            for earlier in present.values():
                 run = _readable(earlier)
-                if run is not None and run.hash == planned.scenario.identity(digest):
-                    return earlier
-        return folder
+                if run is not None and run.hash == identity:
+                    return earlier, True
+        return self._suite / name, name in present
 
 
 def phases(scenario: Scenario) -> int:
@@ -105,9 +105,9 @@ def plan(
     items = []
     for planned in scenarios:
         own = data[planned.scenario.dataset]
-        folder = None if own is None else folders.of(planned, own.digest)
+        folder, there = (None, False) if own is None else folders.of(planned, own.digest)
         images = None if own is None else own.images["train"]
-        status, done = _state(folder)
+        status, done = _state(folder) if folder is not None and there else (TO_DO, 0)
         items.append(
             Item(
                 planned=planned,
@@ -120,9 +120,7 @@ def plan(
     return items
 
 
-def _state(folder: Path | None) -> tuple[str, int]:
-    if folder is None or not (folder / RUN_FILE).is_file():
-        return TO_DO, 0
+def _state(folder: Path) -> tuple[str, int]:
     try:
         run = load_run(folder)
         return actual_status(run), len(run.rounds())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PurePath
 from typing import Any
 
@@ -28,6 +29,7 @@ DIGITS = 8
 FIRST = ("dataset", "backbone", "strategy", "partition", "label_policy")
 ORDER = (*FIRST, *(key for key in FIELDS if key not in FIRST))
 """The keys as they follow each other in a name."""
+_in_order = attrgetter(*ORDER)
 
 _PREFIXES = {
     "image_size": "size",
@@ -73,11 +75,12 @@ def names(
     are left out of the other keys. Where ``only`` names keys, names are made of those alone, each
     shown wherever it varies, as long as that tells the scenarios apart.
     """
-    distinct: defaultdict[str, set[Any]] = defaultdict(set)
-    for row in rows:
-        for key, value in row.values(ORDER):
-            distinct[key].add(value)
-    write = {key: _writer(key, distinct[key]) for key in ORDER if len(distinct[key]) > 1}
+    columns = zip(*(_in_order(row.scenario) for row in rows), strict=True)
+    distinct = {
+        key: _distinct(v for v, row in zip(column, rows, strict=True) if key not in row.without)
+        for key, column in zip(ORDER, columns, strict=False)
+    }
+    write = {key: _writer(key, values) for key, values in distinct.items() if len(values) > 1}
 
     def full(row: Named) -> str:
         return _safe("-".join(write[key](value) for key, value in row.values(write)))
@@ -100,6 +103,11 @@ def names(
         _hashed(name, row.scenario) if name.lower() in taken or len(name) > LONGEST else name
         for row, name in zip(rows, made, strict=True)
     ]
+
+
+def _distinct(values: Iterable[Any]) -> set[Any]:
+    """Many scenarios share one object, which then is hashed once."""
+    return set({id(value): value for value in values}.values())
 
 
 def _taken(made: list[str]) -> set[str]:

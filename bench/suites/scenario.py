@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from bench.suites.catalog import COMPRESSIONS, OPTIMIZERS, PARTITIONS, STRAGGLERS, STRATEGIES
@@ -89,17 +90,8 @@ class Scenario:
 
     def row(self) -> dict[str, Any]:
         """The scenario as JSON-able values, every field present, as run.json keeps it."""
-        row: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Choice):
-                value = value.row()
-            elif f.name == "label_policy":
-                value = policy_row(value)
-            elif isinstance(value, tuple):
-                value = list(value)
-            row[f.name] = value
-        return row
+        pairs = zip(KEYS, _values(self), strict=True)
+        return {k: v if type(v) in PLAIN else _plain(k, v) for k, v in pairs}
 
     def identity(self, data_digest: str) -> str:
         """16 hex digits: the canonical row, ``SEMANTICS`` and the data's digest, hashed.
@@ -107,10 +99,12 @@ class Scenario:
         A field or parameter that holds its default is left out, so one added later, with a default
         that keeps today's behaviour, does not rename yesterday's runs.
         """
-        defaults = _default_row() | IMPLIED.get(self.strategy.name, {})
-        row = {k: v for k, v in self.row().items() if v != defaults[k]}
-        for key in row.keys() & FAMILIES.keys():
-            row[key] = FAMILIES[key].without_defaults(getattr(self, key))
+        usual = _defaults() | IMPLIED.get(self.strategy.name, {})
+        row = {
+            key: FAMILIES[key].without_defaults(value) if key in FAMILIES else _plain(key, value)
+            for key, value in zip(KEYS, _values(self), strict=True)
+            if value is not usual[key] and value != usual[key]
+        }
         payload = {"scenario": row, "semantics": SEMANTICS, "data": data_digest}
         text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -133,6 +127,21 @@ class Scenario:
         return Scenario(**values)
 
 
+KEYS = tuple(f.name for f in fields(Scenario))
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""The types of values that JSON has as they are."""
+_values = attrgetter(*KEYS)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """The value of that key as JSON has it."""
+    if isinstance(value, Choice):
+        return value.row()
+    if key == "label_policy":
+        return policy_row(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 @cache
-def _default_row() -> dict[str, Any]:
-    return Scenario().row()
+def _defaults() -> dict[str, Any]:
+    return dict(zip(KEYS, _values(Scenario()), strict=True))

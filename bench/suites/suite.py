@@ -303,12 +303,12 @@ def _distinct(rows: list[Cells]) -> tuple[list[_Settled], list[str]]:
             scenario, reasons = settle({key: cell.value for key, cell in cells.items()})
         except Mismatch as bad:
             raise _at_cell(bad, cells) from None
-        if scenario not in found:
-            origin = {key: cell.origin for key, cell in cells.items()}
-            for key, reason in reasons.items():
-                if getattr(scenario, key) != cells[key].value:
-                    origin[key] = f"fixed: {reason}"
-            found[scenario] = _Settled(scenario=scenario, origin=origin, fixed=frozenset(reasons))
+        origin = {key: cell.origin for key, cell in cells.items()}
+        for key, reason in reasons.items():
+            if getattr(scenario, key) != cells[key].value:
+                origin[key] = f"fixed: {reason}"
+        settled = _Settled(scenario=scenario, origin=origin, fixed=frozenset(reasons))
+        found.setdefault(scenario, settled)
     lost = len(rows) - len(found)
     noun = "scenario is" if lost == 1 else "scenarios are"
     notes = [f"{lost:,} {noun} equal to another and left out"] if lost else []

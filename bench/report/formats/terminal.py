@@ -56,6 +56,11 @@ def _paragraph(text: str, width: int | None, style: str | None = None) -> Iterat
         yield _styled(line.rstrip(), style)
 
 
+def _wide(text: str) -> int:
+    """Terminal cells; most texts need no look at each character."""
+    return len(text) if text.isascii() and text.isprintable() else cell_len(text)
+
+
 def _styled(text: str, style: str | None) -> str:
     return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if style and text else text
 
@@ -89,10 +94,10 @@ def _least(table: Table, cells: Sequence[Sequence[str]], column: int) -> int:
     title, texts = table.columns[column].title, [row[column] for row in cells]
     whole = _is_whole(table, cells, column)
     words = (word for text in [title, *(texts if not whole else ())] for word in text.split())
-    least = min(max(map(cell_len, words), default=1), WIDEST_WORD)
+    least = min(max(map(_wide, words), default=1), WIDEST_WORD)
     if not whole:
         return least
-    return max([least, *(cell_len(line) for text in texts for line in text.split("\n"))])
+    return max([least, *(_wide(line) for text in texts for line in text.split("\n"))])
 
 
 def _is_whole(table: Table, cells: Sequence[Sequence[str]], column: int) -> bool:
@@ -107,7 +112,7 @@ def _is_whole(table: Table, cells: Sequence[Sequence[str]], column: int) -> bool
 def _natural(table: Table, cells: Sequence[Sequence[str]], column: int) -> int:
     """The width at which nothing in the column is wrapped."""
     texts = [table.columns[column].title, *(row[column] for row in cells)]
-    return max(cell_len(line) for text in texts for line in text.split("\n"))
+    return max(_wide(line) for text in texts for line in text.split("\n"))
 
 
 def share_out(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
@@ -135,15 +140,16 @@ class _Place:
 
     def lines(self, text: str, style: str | None) -> list[str]:
         """The cell, broken where it does not fit, each line as wide as the column."""
-        broken = [text] if "\n" not in text else text.split("\n")
-        if any(cell_len(line) > self.width for line in broken):
+        if "\n" not in text and (blank := self.width - _wide(text)) >= 0:
+            return [self._padded(text, blank, style)]
+        broken = text.split("\n")
+        if any(_wide(line) > self.width for line in broken):
             broken = [part for line in broken for part in _broken(line, self.width)]
-        lines = []
-        for line in broken:
-            blank = " " * (self.width - cell_len(line))
-            line = _styled(line, style)
-            lines.append(blank + line if self.right else line + blank)
-        return lines
+        return [self._padded(line, self.width - _wide(line), style) for line in broken]
+
+    def _padded(self, line: str, blank: int, style: str | None) -> str:
+        line = _styled(line, style)
+        return " " * blank + line if self.right else line + " " * blank
 
 
 def _broken(line: str, width: int) -> Iterator[str]:
@@ -151,7 +157,7 @@ def _broken(line: str, width: int) -> Iterator[str]:
     held = ""
     for word in line.split():
         joined = f"{held} {word}" if held else word
-        if cell_len(joined) <= width:
+        if _wide(joined) <= width:
             held = joined
             continue
         if held:
