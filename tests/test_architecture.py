@@ -35,6 +35,7 @@ ORDER = [
     "randomness",
     "observations",
     "errors",
+    "imports",
 ]
 """From the top of the page to its foot: a part may import from the parts below it."""
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from bench.errors import UsageError
 from bench.models.backbone import Classifier, build
+from bench.models.densenet import DEPTHS, DenseNet
 from bench.models.normalisation import groups_for, to_group_norm
 from bench.models.pretrained import PretrainedWarning, load_weights, normalised_names
 
@@ -65,6 +66,40 @@ def test_densenet121_with_one_channel_and_14_outputs():
     assert isinstance(module.classifier, Classifier)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", DEPTHS)
+def test_densenets_are_timms_to_the_bit(name, autocast):
+    """Names and their order, initialisation, logits, gradients and running statistics."""
+    import timm
+
+    images = torch.rand(3, 2, 48, 48, generator=torch.Generator().manual_seed(0))
+    ours, theirs = [], []
+    for found, make in (
+        (ours, lambda: DenseNet(DEPTHS[name], 5, 2)),
+        (theirs, lambda: timm.create_model(name, num_classes=5, in_chans=2)),
+    ):
+        torch.manual_seed(3)
+        module = make().to(memory_format=torch.channels_last)
+        found += module.state_dict().items()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = module(images)
+        gradients = torch.autograd.grad(logits.square().sum(), list(module.parameters()))
+        found += [("logits", logits), *zip(dict(module.named_parameters()), gradients, strict=True)]
+        found += [(f"after {n}", t) for n, t in module.state_dict().items()]
+        with torch.inference_mode():
+            found.append(("evaluated", module.eval()(images)))
+    assert [n for n, _ in ours] == [n for n, _ in theirs]
+    assert [n for (n, a), (_, b) in zip(ours, theirs, strict=True) if not torch.equal(a, b)] == []
+
+
+def test_a_densenet_needs_no_timm():
+    code = "import sys; from bench.models.backbone import build; "
+    code += "build('densenet121', outputs=14, image_size=32, seed=0); "
+    code += "print('timm' in sys.modules, 'torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_initialisation_is_a_function_of_the_seed_and_disturbs_no_generator():
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -90,7 +125,7 @@ def test_unknown_backbone_names_the_nearest():
 def test_an_image_size_a_backbone_cannot_take_is_an_error():
     with pytest.raises(UsageError, match="takes 28×28"):
         build("2nn", outputs=10, image_size=32, seed=0)
-    with pytest.raises(UsageError, match="timm cannot build 'vit_tiny_patch16_224' for 8×8"):
+    with pytest.raises(UsageError, match="'vit_tiny_patch16_224' cannot be built for 8×8"):
         build("vit_tiny_patch16_224", outputs=2, image_size=8, seed=0)
 
 

@@ -1,12 +1,12 @@
-"""Networks by name: every timm model, and the two of McMahan et al. 2017.
+"""Networks by name: DenseNets, every other model of timm, and the two of McMahan et al. 2017.
 
-timm (and torchvision, which it imports) costs over a second to import, so it is imported only where
-a timm model is asked for.
+timm (and torchvision, which it imports) takes longer to import than torch, so it is imported only
+where a network or weights are asked for that nobody else has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.errors import UsageError, did_you_mean, first_line
+from bench.imports import quick_imports
+from bench.models.densenet import DEPTHS, DenseNet
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
 from bench.models.pretrained import load_weights
@@ -45,6 +47,12 @@ def build(
     with _drawing_from(address(seed, "init")):
         if backbone in NETWORKS:
             module = _mcmahan(backbone, outputs, in_channels, image_size, pretrained)
+        elif backbone in DEPTHS and pretrained is not True:
+            module = _built(
+                backbone,
+                lambda: DenseNet(DEPTHS[backbone], outputs, in_channels),
+                (outputs, in_channels, image_size),
+            )
         else:
             module = _timm(backbone, outputs, in_channels, image_size, pretrained is True)
     head = _make_classifier_exact(module, outputs)
@@ -100,7 +108,8 @@ def _mcmahan(
 def _timm(
     name: str, outputs: int, in_channels: int, image_size: int, pretrained: bool
 ) -> nn.Module:
-    import timm
+    with quick_imports():
+        import timm
 
     if not timm.is_model(name):
         raise UsageError(
@@ -114,12 +123,21 @@ def _timm(
         options["img_size"] = image_size
     if pretrained:
         _download(name, timm.get_pretrained_cfg(name))
+    return _built(
+        name,
+        lambda: timm.create_model(name, pretrained=pretrained, **options),
+        (outputs, in_channels, image_size),
+    )
+
+
+def _built(name: str, make: Callable[[], nn.Module], shape: tuple[int, int, int]) -> nn.Module:
+    """What ``make`` gives, tried on an image of ``shape``: (outputs, in_channels, image_size)."""
     try:
-        module = timm.create_model(name, pretrained=pretrained, **options)
-        _try(module, outputs, in_channels, image_size)
+        module = make()
+        _try(module, *shape)
     except Exception as error:  # timm raises what it likes; each means no network
         raise UsageError(
-            f"timm cannot build '{name}' for {image_size}×{image_size} images",
+            f"'{name}' cannot be built for {shape[2]}×{shape[2]} images",
             found=first_line(error, named=True),
             mend="choose an image_size it can take (often a multiple of 32) or another backbone",
         ) from error

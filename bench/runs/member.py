@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ScenarioFailed
 from bench.federation.team import Abandoned, Team
+from bench.imports import quick_imports
 from bench.locations import cache_folder
 from bench.runs.crew import Place
 from bench.runs.source import find_source, open_data
@@ -103,7 +104,8 @@ def main() -> None:
     rank, size, descriptor, memory = map(int, sys.argv[1:])
     link = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
-    import bench.runs.ensemble  # noqa: F401 - torch is imported while the leader opens its data
+    with quick_imports():
+        import bench.runs.ensemble  # noqa: F401 - torch, while the leader opens its data
 
     team = SharedMemoryTeam(rank, size, [link], memory, lost=lambda _: SystemExit(0))
     follow(team, Place(number=rank, processes=size))

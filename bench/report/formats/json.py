@@ -47,7 +47,8 @@ def dump(value: Mapping[str, Any]) -> str:
 def _block(value: Any) -> str:
     """A value of the outermost object, two spaces in."""
     if isinstance(value, list) and len(value) > MANY:
-        return "[\n" + ",\n".join(f"    {_text(element)}" for element in value) + "\n  ]"
+        encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+        return "[\n    " + ",\n    ".join(map(encode, value)) + "\n  ]"
     return _text(value, indent=2).replace("\n", "\n  ")
 
 
@@ -61,9 +62,9 @@ def plain(value: Any) -> Any:
     if kind in SIMPLE:
         return value
     if kind is dict:
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(k): v if type(v) in SIMPLE else plain(v) for k, v in value.items()}
     if kind is list:
-        return [plain(inner) for inner in value]
+        return [v if type(v) in SIMPLE else plain(v) for v in value]
     if isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -1,0 +1,24 @@
+"""Imports that take seconds, as quickly as Python can make them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Inside, no garbage is looked for; afterwards, not among what is there by then.
+
+    Modules are no garbage, and Python looks through all of them again and again while they become
+    more: a tenth of the time that importing torch takes, a fifth of timm's.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if before:
+            gc.enable()
