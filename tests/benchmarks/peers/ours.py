@@ -1,4 +1,7 @@
-"""This project's engine, from its own data structures: ``Trainer`` and ``Federation``."""
+"""This project's engine, from its own data structures: ``Trainer`` and ``Federation``.
+
+torch is imported as ``bench run`` imports it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from workload import CLIENTS, LEARNING_RATE, SELECTED, SIDE, Clock, asked, data, rows
 
-from bench.federation.clients import ClientStore
-from bench.federation.engine import Federation
-from bench.models.backbone import build
-from bench.models.flat import FlatModel
+from bench.imports import quick_imports
 from bench.suites.catalog import OPTIMIZERS
 from bench.suites.scenario import Scenario
-from bench.training.device import prepare, resolve_precision
-from bench.training.tasks import task_for
-from bench.training.trainer import Trainer
+
+with quick_imports():
+    import torch
+
+    from bench.federation.clients import ClientStore
+    from bench.federation.engine import Federation
+    from bench.models.backbone import build
+    from bench.models.flat import FlatModel
+    from bench.training.device import prepare, resolve_precision
+    from bench.training.tasks import task_for
+    from bench.training.trainer import Trainer
 
 
 def main() -> None:
