@@ -1,0 +1,31 @@
+"""Garbage is looked for again after an import, however it ended, unless it was not before."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from bench.imports import quick_imports
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    before = gc.isenabled()
+    yield
+    (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_collection_is_off_inside_and_as_it_was_after(on):
+    (gc.enable if on else gc.disable)()
+    with quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled() == on
+
+
+def test_an_import_that_fails_leaves_it_on():
+    gc.enable()
+    with pytest.raises(ModuleNotFoundError), quick_imports():
+        import no_such_module  # noqa: F401
+    assert gc.isenabled()
