@@ -454,6 +454,8 @@ def test_a_shipped_suite_is_found_by_name_and_by_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert load_suite("fedavg").scenarios() == load_suite("suites/fedavg.yaml").scenarios()
+    (tmp_path / "fedavg").mkdir()  # as in a results folder
+    assert load_suite("fedavg").scenarios() == load_suite("suites/fedavg.yaml").scenarios()
     with pytest.raises(SuiteError, match="no such suite"):
         load_suite("elsewhere/fedavg.yaml")
 

@@ -242,7 +242,7 @@ def shipped_suites() -> list[str]:
 def _find(name: str) -> Document:
     path = Path(name)
     known = shipped_suites()
-    if path.exists():
+    if path.exists() and not (path.is_dir() and name in known):  # a folder of that suite's runs
         return load(path)
     if path.suffix in ("", ".yaml") and str(path.parent) in (".", "suites") and path.stem in known:
         return load(shipped("suites") / f"{path.stem}.yaml", name=f"suites/{path.stem}.yaml")
