@@ -66,13 +66,14 @@ def test_densenet121_with_one_channel_and_14_outputs():
     assert isinstance(module.classifier, Classifier)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("name", DEPTHS)
+@pytest.mark.parametrize(
+    ("name", "autocast"), [*((name, False) for name in DEPTHS), ("densenet121", True)]
+)
 def test_densenets_are_timms_to_the_bit(name, autocast):
     """Names and their order, initialisation, logits, gradients and running statistics."""
     import timm
 
-    images = torch.rand(3, 2, 48, 48, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     ours, theirs = [], []
     for found, make in (
         (ours, lambda: DenseNet(DEPTHS[name], 5, 2)),
