@@ -25,7 +25,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """The names of glibc's settings in ``malloc.h``."""
 SMALL_NETWORKS = tuple(NETWORKS)
 """Networks whose layers are so small that conversions to bf16 cost about as much as they save: with
-batches of 10 nothing is gained. The CNN's, of 50, would gain; it stays as it was published."""
+batches of 10 nothing is gained. With 50 the CNN would gain; it stays as it was published."""
 
 
 @dataclass(frozen=True, slots=True)
