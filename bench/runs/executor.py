@@ -90,7 +90,7 @@ def look_ahead(options: Options) -> Ahead:
     or a results folder that will not do.
     """
     suite = load_suite(options.suite)
-    plain = _expand(suite, options, synthetic=False)
+    plain = _expand(suite, options)
     sources = _sources(plain, options)
     obstacle = _obstacle(options.results)
     if obstacle is not None:
@@ -100,7 +100,7 @@ def look_ahead(options: Options) -> Ahead:
         source.is_phantom or (found is not None and found.synthetic)
         for source, found in zip(sources.values(), data.values(), strict=True)
     )
-    expansion = _expand(suite, options, synthetic=True) if synthetic else plain
+    expansion = _for_phantom(suite, options, plain) if synthetic else plain
     notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
     items = plan(suite.name, expansion.scenarios, options.results, data)
     return Ahead(suite=suite.name, items=items, notes=(*notes, *expansion.notes))
@@ -112,12 +112,15 @@ def _sources(expansion: Expansion, options: Options) -> dict[str, Source]:
     return find_sources(options.data, datasets)
 
 
-def _expand(suite: Suite, options: Options, *, synthetic: bool) -> Expansion:
-    expansion = suite.expand(
-        overrides=options.overrides,
-        select=options.select,
-        profile=PHANTOM_PROFILE if synthetic else None,
-    )
+def _for_phantom(suite: Suite, options: Options, plain: Expansion) -> Expansion:
+    """What the suite has for synthetic data: its profile, or the same as for any other."""
+    if PHANTOM_PROFILE not in suite.profiles:
+        return plain
+    return _expand(suite, options, profile=PHANTOM_PROFILE)
+
+
+def _expand(suite: Suite, options: Options, profile: str | None = None) -> Expansion:
+    expansion = suite.expand(overrides=options.overrides, select=options.select, profile=profile)
     if not expansion.scenarios:
         raise UsageError(
             "no scenario is left",
@@ -135,7 +138,7 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
     the way is in the outcome instead, and the others go on unless ``fail_fast``.
     """
     suite = load_suite(options.suite)
-    plain = _expand(suite, options, synthetic=False)
+    plain = _expand(suite, options)
     sources = _sources(plain, options)
     _make_writable(options.results)
     with reporter(quiet=options.quiet) as report:
@@ -144,7 +147,7 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
             for name, source in sources.items()
         }
         synthetic = any(found.synthetic for found in data.values())
-        expansion = _expand(suite, options, synthetic=True) if synthetic else plain
+        expansion = _for_phantom(suite, options, plain) if synthetic else plain
         items = plan(suite.name, expansion.scenarios, options.results, data)
         notes = [note for name, source in sources.items() for note in _notes(source, data[name])]
         outcome = Outcome(suite=suite.name, notes=[*notes, *expansion.notes])
