@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.report.formats import latex, markdown
-from bench.report.formats.json import plain
+from bench.report.formats.json import MANY, plain
 from bench.report.formats.terminal import bands
 from bench.report.render import FORMATS, emit, render, render_json, render_many, show
 from bench.report.table import Column, Table, decimals, interval
@@ -189,6 +189,23 @@ def test_json_takes_numpy_and_paths_but_not_objects() -> None:
     ) == {"1": 0.5, "b": [1, 2], "c": None, "d": "x/y", "e": True}
     with pytest.raises(TypeError, match="object has no form in JSON"):
         plain(object())
+
+
+def test_many_rows_are_a_line_each_with_the_same_values_as_few() -> None:
+    kinds = [
+        {"n": 1, "set": (1, 2)},
+        {"n": math.nan, "inner": {"x": math.inf}},
+        {"path": Path("a/b"), "array": np.array([1.5, np.nan]), "text": 'é "quoted"\n'},
+    ]
+    rows = kinds * (1 + MANY // len(kinds))
+    columns = (Column(key="n", title="n"),)
+    many = render_json(Table(title="many", columns=columns, rows=tuple(rows)))
+    few = render_json(Table(title="many", columns=columns, rows=tuple(kinds)))
+    assert len(rows) > MANY
+    assert json.loads(many)["rows"] == json.loads(few)["rows"] * (len(rows) // len(kinds))
+    assert len(many.splitlines()) == len(rows) + 7
+    assert "NaN" not in many
+    assert "Infinity" not in many
 
 
 def test_render_json_adds_keys_and_replaces_none() -> None:

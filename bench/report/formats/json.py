@@ -40,16 +40,23 @@ def dump(value: Mapping[str, Any]) -> str:
 
     A long list has an element a line, which Python writes four times as fast.
     """
-    parts = [f"  {_text(key)}: {_block(inner)}" for key, inner in plain(value).items()]
+    parts = [f"  {_text(str(key))}: {_block(inner)}" for key, inner in value.items()]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _block(value: Any) -> str:
     """A value of the outermost object, two spaces in."""
     if isinstance(value, list) and len(value) > MANY:
-        encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-        return "[\n    " + ",\n    ".join(map(encode, value)) + "\n  ]"
-    return _text(value, indent=2).replace("\n", "\n  ")
+        return "[\n    " + ",\n    ".join(map(_line, value)) + "\n  ]"
+    return _text(plain(value), indent=2).replace("\n", "\n  ")
+
+
+def _line(value: Any) -> str:
+    """The value without a line break. Nearly all values are JSON's already and need no copy."""
+    try:
+        return _encode(value)
+    except ValueError:  # NaN or an infinity
+        return _encode(plain(value))
 
 
 def _text(value: Any, indent: int | None = None) -> str:
@@ -80,3 +87,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner) for inner in value]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=plain).encode
