@@ -53,6 +53,9 @@ class Recorder:
         self.flat.buffers_flat.copy_(torch.tensor([mean * scale, variance * scale]))
         self.flat.counters_flat.add_(batches)
 
+    def expect(self, jobs, start) -> None:
+        """Every client is trained by itself."""
+
     def recalibrate(self, rows, batch_size=64) -> None:
         self.recalibrated.append((int(rows[0]), self.flat.parameters_flat.tolist()))
         self._leave(rows, 10.0)

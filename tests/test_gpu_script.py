@@ -25,12 +25,16 @@ KNOWN = {
     "run": {"best": 128, "batches": {"128": {"images_per_second": 3100.0, "step": "graph"}}},
     "chexpert": {"epoch_seconds": [70.0, 80.0]},
     "federation": {"clients": {"5": {"overhead": 0.03, "images_a_client": 640}}},
+    "several": {
+        "2nn": {"ratio": 0.3, "chosen_seconds": 0.02, "step_reason": "clients at once"},
+        "cnn": {"ratio": 1.06, "chosen_seconds": 0.5, "step_reason": "clients one after another"},
+    },
     "tests": {"exit_code": 0, "summary": "20 passed in 9 s", "failed": []},
 }
 
 
 def test_every_bar_is_reached_missed_or_not_measured():
-    found = verdicts(KNOWN, 16, [5, 100])
+    found = verdicts(KNOWN, 16, [5, 100], ["2nn", "cnn", "2nn-small"])
     assert [(r["measured"], r["verdict"]) for r in found] == [
         ("3,000 images/s (batch 128, compiled graph)", "reached"),
         ("1,999 images/s (batch 16, graph)", "MISSED"),
@@ -38,6 +42,9 @@ def test_every_bar_is_reached_missed_or_not_measured():
         (None, "not measured"),
         ("225 s, from 2 measured", "reached"),
         ("+3.0% (640 images a client)", "reached"),
+        (None, "not measured"),
+        ("0.30 of that, 0.0200 s a round (clients at once)", "reached"),
+        ("1.06 of that, 0.5000 s a round (clients one after another)", "MISSED"),
         (None, "not measured"),
         ("20 passed in 9 s", "reached"),
     ]

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from bench.data.chexpert import read_tree
 from bench.data.pack import pack
+from bench.federation.clients import ClientStore
+from bench.federation.engine import Federation
 from bench.federation.strategies.contrast import Teachers
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
@@ -27,6 +29,7 @@ from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
 from bench.training.device import Precision
 from bench.training.execution import EAGER, Execution
+from bench.training.several import TRIES, ahead_for
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 from tests.phantom_trees import write_small
@@ -157,6 +160,39 @@ def test_a_graph_trains_as_plain_steps_do(precision):
     else:
         assert losses[0] == pytest.approx(losses[1], rel=0.01)
     np.testing.assert_allclose(mine.predict(PIXELS), plain.predict(PIXELS), atol=0.02)
+
+
+@pytest.mark.parametrize("backbone", ["2nn", "mcmahan-cnn"])
+def test_clients_trained_at_once_become_what_each_becomes_alone(backbone, tmp_path):
+    """Two federations of eight clients, whose last batches are smaller: one is told of none."""
+    scenario = Scenario(
+        dataset="mnist",
+        backbone=backbone,
+        image_size=28,
+        clients=8,
+        batch_size=10,
+        optimizer=Choice("sgd", (("lr", 0.05), ("momentum", 0.9))),
+    )
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (8 * 25, 28, 28)).astype(np.uint8)
+    labels = rng.integers(0, 10, 8 * 25).astype(np.float32)
+    rows = [np.arange(k * 25, (k + 1) * 25) for k in range(8)]
+    models = []
+    for several in (True, False):
+        task = task_for(scenario)
+        network = build(backbone, outputs=10, image_size=28, seed=0)
+        flat = FlatModel(network, DEVICE)
+        ahead = ahead_for(flat, task, scenario.optimizer, None, GRAPH) if several else None
+        targets, precision = task.targets(labels, 0), Precision("fp32", "test")
+        trainer = Trainer(
+            scenario, flat, task, images, targets, flat.device, precision, GRAPH, ahead
+        )
+        federation = Federation(scenario, trainer, rows, ClientStore(tmp_path / str(several)))
+        for number in range(1, 2 * TRIES + 4):
+            federation.round(number)
+        models.append(federation.parameters.cpu())
+        assert ("8 at once take" in trainer.execution.reason) == several
+    torch.testing.assert_close(*models, **CLOSE)
 
 
 def test_a_single_captured_batch_leaves_one_updates_statistics():

@@ -32,10 +32,12 @@ from bench.federation.participation import Participation, drawn_for, participati
 from bench.federation.reduction import join, reduce, told
 from bench.federation.solo import Solo
 from bench.federation.strategies import TABLE, Closing, LocalTrainer, Strategy, Visit
+from bench.federation.strategies.strategy import train_plainly
 from bench.federation.team import ALONE, Team, longest_first, together
 from bench.federation.weights import shares, shares_of_all
 from bench.federation.work import Work
 from bench.suites.scenario import IMPLIED, Scenario
+from bench.training.several import Job
 
 
 class Federation(Members):
@@ -191,6 +193,7 @@ class Federation(Members):
         """
 
         def work() -> dict[str, Any]:
+            self._announce(here, taking)
             for client in here:
                 self._client_update(self._visit(client, taking, own, into), into)
             return told(into)
@@ -198,6 +201,22 @@ class Federation(Members):
         statistics, counters = self._buffers.running
         sums = [*self._sums.values(), *statistics]
         return join(into, reduce(self.team, work, sums, counters=counters, stack=into.stack))
+
+    def _announce(self, here: Sequence[int], taking: Participation) -> None:
+        """Tells the trainer of local trainings that are nothing but steps from the global
+        parameters, so that it can do several at once."""
+        alike = self.strategy.local is train_plainly and not self._personal.numel()
+        jobs = [
+            Job(
+                rows=self._rows[client],
+                epochs=taking.work[client].epochs,
+                steps=taking.work[client].steps,
+                batch_size=self.scenario.batch_size,
+                seed_address=(self.scenario.seed, self._round, client),
+            )
+            for client in (here if alike else ())
+        ]
+        self.trainer.expect(jobs, self.parameters)
 
     @contextmanager
     def _summing(self) -> Iterator[None]:

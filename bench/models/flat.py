@@ -43,9 +43,18 @@ class FlatModel:
     buffers_flat : (Q,) fp32, persistent floating buffers (running means and variances).
     counters_flat : (R,) int64, the batches each batch normalisation has seen.
     layout : which name lies where.
+
+    ``parameters`` and ``gradients``, where given, are the memory to use for those two vectors.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device | str,
+        *,
+        parameters: Tensor | None = None,
+        gradients: Tensor | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.module = module.to(self.device)
         state = _collect(module)
@@ -55,11 +64,17 @@ class FlatModel:
             counters=slots_for(state.counters),
         )
         sizes = self.layout.sizes
-        self.parameters_flat = torch.zeros(sizes[0], device=self.device)
-        self.gradients_flat = torch.zeros(sizes[0], device=self.device)
+        self.parameters_flat = self._vector(sizes[0], parameters)
+        self.gradients_flat = self._vector(sizes[0], gradients)
         self.buffers_flat = torch.zeros(sizes[1], device=self.device)
         self.counters_flat = torch.zeros(sizes[2], dtype=torch.int64, device=self.device)
         self._bind(state)
+
+    def _vector(self, size: int, given: Tensor | None) -> Tensor:
+        if given is None:
+            return torch.zeros(size, device=self.device)
+        assert given.shape == (size,), "memory for another network"
+        return given
 
     def _bind(self, state: _State) -> None:
         with torch.no_grad():

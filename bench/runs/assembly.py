@@ -23,6 +23,7 @@ from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
 from bench.runs.prediction import predict_together
 from bench.suites.policies import policies_of
+from bench.training.several import ahead_for
 from bench.training.targets import client_targets
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
@@ -61,6 +62,7 @@ class Assembly:
         self._task = task_for(scenario, unknown=unknown is not None)
         flat = FlatModel(_network(scenario, self._task.outputs), hardware.device)
         self._initial = flat.copies()
+        execution = hardware.execution(scenario, sum(self.partition.sizes))
         self.trainer = Trainer(
             scenario,
             flat,
@@ -77,7 +79,8 @@ class Assembly:
             ),
             hardware.device,
             self.precision,
-            hardware.execution(scenario, sum(self.partition.sizes)),
+            execution,
+            ahead_for(flat, self._task, scenario.optimizer, self.precision.autocast, execution),
         )
         self._phase = 1 if started is None else self.phase_of(started.round)
         self.federation = self._federation()

@@ -25,6 +25,7 @@ from bench.throughput.ceilings import synchronize
 from bench.throughput.counting import SAMPLES, Counts, count
 from bench.training.device import resolve_precision
 from bench.training.execution import Execution, execution_named
+from bench.training.several import ahead_for
 from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
@@ -96,6 +97,13 @@ class Workbench:
             self.device,
             self.precision,
             self._execution,
+            ahead_for(
+                self.flat,
+                self._task,
+                self.scenario.optimizer,
+                self.precision.autocast,
+                self._execution,
+            ),
         )
 
     @property

@@ -43,7 +43,7 @@ class BatchGraph:
     """(b, 1, h, w) fp32, where the graph reads."""
     targets: Tensor
     loss: Tensor
-    """() fp32, where it leaves the batch's mean loss."""
+    """() fp32, where it leaves the batch's mean loss; (c,) for the batches of c clients."""
     replay: Work
 
     @staticmethod
@@ -52,11 +52,12 @@ class BatchGraph:
         inputs: Tensor,
         targets: Tensor,
         capture: Capture,
+        losses: tuple[int, ...] = (),
     ) -> BatchGraph:
         """The graph of ``gradients``, which takes a batch and returns its loss, for batches shaped
-        and strided like this one."""
+        and strided like this one. ``losses`` is the shape of what it returns."""
         held, held_targets = _like(inputs), _like(targets)
-        loss = torch.zeros((), device=inputs.device)
+        loss = torch.zeros(losses, device=inputs.device)
 
         def work() -> None:
             loss.copy_(gradients(held, held_targets))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from bench.training.device import Precision, at_most_threads
 from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
 from bench.training.optimizers import optimizer_for, reset, restore
+from bench.training.several import Ahead, Job, Trained
 from bench.training.step import Hook, step_for
 from bench.training.tasks import Task
 
@@ -56,7 +58,8 @@ class LocalResult:
     seconds: float
     """Wall time, the device's work included."""
     optimizer_state: dict[str, Tensor]
-    """The optimiser's live tensors, by name: valid until the next call; clone what is kept."""
+    """The optimiser's live tensors, by name: valid until the next call; clone what is kept. Empty
+    after a training that was announced: nobody keeps what is theirs."""
     norm: float | None = None
     """‖w‖₂ of the parameters it left, infinite beyond the square root of what fp32 can hold; None
     where it was not looked at."""
@@ -74,6 +77,7 @@ class Trainer:
     targets : what ``task.targets`` gave for those n rows.
     precision : of forward and backward; weights, optimiser and loss are fp32.
     execution : how steps are to be executed.
+    ahead : trains several clients at once where that is faster.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Trainer:
         device: torch.device | str,
         precision: Precision,
         execution: Execution = EAGER,
+        ahead: Ahead | None = None,
     ) -> None:
         self.device = torch.device(device)
         assert self.device.type == flat.device.type, "the model is on another device"
@@ -105,18 +110,27 @@ class Trainer:
         found = ending(flat.module)
         self._linear = found is not None and not found.body
         """Whether there are only linear layers and ReLUs, which draw no random numbers."""
+        self._ahead = ahead
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
 
     @property
     def execution(self) -> Execution:
         """How whole batches are executed; before any training, what is to be tried."""
-        return self._step.execution
+        execution = self._step.execution
+        says = None if self._ahead is None else self._ahead.says
+        return replace(execution, reason=f"{execution.reason}; {says}") if says else execution
 
     def set_targets(self, targets: Tensor) -> None:
         """Other targets for the same rows, such as a teacher's (``task.relabel``)."""
         assert targets.shape == self.targets.shape
         self.targets = targets.to(self.flat.device)
+
+    def expect(self, jobs: Sequence[Job], start: Tensor) -> None:
+        """Announces trainings without a hook, in the order in which they will be asked for, each
+        from (P,) ``start``, which stays as it is until then."""
+        if self._ahead is not None:
+            self._ahead.expect(jobs, start)
 
     def train(
         self,
@@ -142,40 +156,68 @@ class Trainer:
         Raises NonFiniteError, naming round, client and tensor, where the loss or a parameter is not
         finite at the end, and ScenarioFailed where batch normalisation is given a single value.
         """
+        job = Job(
+            rows=rows, epochs=epochs, steps=steps, batch_size=batch_size, seed_address=seed_address
+        )
+        if self._ahead is None or hook is not None or optimizer_state is not None:
+            return self._alone(job, hook, optimizer_state)
+        done = self._ahead.get(job, self._batches)
+        if done is not None:
+            return self._take(job, done)
+        result = self._alone(job)
+        self._ahead.alone(job, result.seconds)
+        return result
+
+    def _alone(
+        self,
+        job: Job,
+        hook: Hook | None = None,
+        optimizer_state: dict[str, Tensor] | None = None,
+    ) -> LocalResult:
+        """One client's training, in the model."""
         started = time.perf_counter()
         self._enter("train")
-        self._step.expect(batch_size)
+        self._step.expect(job.batch_size)
         if optimizer_state is None:
             reset(self.optimizer)
         else:
             restore(self.optimizer, optimizer_state)
         if not self._linear:
-            self._seed_layers(seed_address)
-        order = _generator("batches", seed_address)
-        changes = None if self._augment == "none" else _generator("augment", seed_address)
-        bounds = batch_bounds(len(rows), batch_size)
+            self._seed_layers(job.seed_address)
         total = torch.zeros((), device=self.flat.device)
         examples = made = 0
         try:
-            with at_most_threads(self._useful_threads(batch_size or len(rows))):
-                for batches_of_pass in passes(len(bounds), epochs=epochs, steps=steps):
-                    epoch = torch.from_numpy(order.permutation(rows))
-                    given = augment.draw(self._augment, len(rows), self.images.side, changes)
-                    self._epoch(epoch, bounds[:batches_of_pass], given, hook, total)
-                    examples += bounds[batches_of_pass - 1][1]
-                    made += batches_of_pass
+            with at_most_threads(self._useful_threads(job.batch_size or len(job.rows))):
+                for inputs, targets in self._batches(job):
+                    size = len(inputs)
+                    total.add_(self._step(inputs, targets, hook), alpha=size)
+                    examples += size
+                    made += 1
         except ValueError as error:
-            _explain_single_value(error, seed_address)
+            _explain_single_value(error, job.seed_address)
             raise
         if not self._frozen:
             self.flat.count_steps(made)
-        loss, norm = self._checked(total, seed_address)
+        loss, norm = self._summed(total, job)
         return LocalResult(
             examples=examples,
             steps=made,
             loss=loss / max(examples, 1),
             seconds=time.perf_counter() - started,
             optimizer_state=self.optimizer.state,
+            norm=norm,
+        )
+
+    def _take(self, job: Job, done: Trained) -> LocalResult:
+        """The model becomes what a training made of it that was done before."""
+        self.flat.parameters_flat.copy_(done.parameters)
+        loss, norm = self._checked(done.loss, [done.square], job)
+        return LocalResult(
+            examples=done.examples,
+            steps=done.steps,
+            loss=loss / max(done.examples, 1),
+            seconds=done.seconds,
+            optimizer_state={},
             norm=norm,
         )
 
@@ -225,21 +267,24 @@ class Trainer:
             self._mode = None
         self.flat.counters_flat.fill_(len(bounds))
 
-    def _epoch(
-        self,
-        rows: Tensor,
-        bounds: list[tuple[int, int]],
-        given: augment.Draw | None,
-        hook: Hook | None,
-        total: Tensor,
-    ) -> None:
-        """One pass in the order given; adds each batch's loss times its images to ``total``."""
-        targets = self.targets.index_select(0, rows.to(self.flat.device, non_blocking=True))
-        inputs = batches(
-            self.images, rows, bounds, augmentation=given, normalisation=self._normalisation
-        )
-        for (start, stop), batch in zip(bounds, inputs, strict=True):
-            total.add_(self._step(batch, targets[start:stop], hook), alpha=stop - start)
+    def _batches(self, job: Job) -> Iterator[tuple[Tensor, Tensor]]:
+        """The inputs and targets of each step, pass by pass."""
+        order = _generator("batches", job.seed_address)
+        changes = None if self._augment == "none" else _generator("augment", job.seed_address)
+        bounds = batch_bounds(len(job.rows), job.batch_size)
+        for count in passes(len(bounds), epochs=job.epochs, steps=job.steps):
+            rows = torch.from_numpy(order.permutation(job.rows))
+            given = augment.draw(self._augment, len(rows), self.images.side, changes)
+            targets = self.targets.index_select(0, rows.to(self.flat.device, non_blocking=True))
+            inputs = batches(
+                self.images,
+                rows,
+                bounds[:count],
+                augmentation=given,
+                normalisation=self._normalisation,
+            )
+            for (start, stop), batch in zip(bounds[:count], inputs, strict=True):
+                yield batch, targets[start:stop]
 
     def _useful_threads(self, batch: int) -> int | None:
         """How many threads a step on ``batch`` images can use; None for all there are."""
@@ -291,7 +336,7 @@ class Trainer:
         if self.flat.device.type == "cuda":
             torch.cuda.manual_seed(key)
 
-    def _checked(self, total: Tensor, seed_address: tuple[int, int, int]) -> tuple[float, float]:
+    def _summed(self, total: Tensor, job: Job) -> tuple[float, float]:
         """The summed loss as a number, and the parameters' norm: the only time the device is waited
         for."""
         flat = self.flat
@@ -300,13 +345,18 @@ class Trainer:
             vectors.append(flat.buffers_flat)
         # a sum of squares is the quickest to find of what NaN and infinity pass through
         loss, *squares = torch.stack([total, *(torch.dot(v, v) for v in vectors)]).tolist()
+        return self._checked(loss, squares, job)
+
+    def _checked(self, loss: float, squares: list[float], job: Job) -> tuple[float, float]:
+        """The loss and the parameters' norm, where all is finite; ``squares`` are the squared norms
+        of the model's vectors."""
         norm = math.sqrt(squares[0])
         if all(map(math.isfinite, (loss, *squares))):
             return loss, norm
-        place = flat.first_non_finite()
+        place = self.flat.first_non_finite()
         if place is None and math.isfinite(loss):  # the squares alone are beyond fp32's range
             return loss, norm
-        _, round_, client = seed_address
+        _, round_, client = job.seed_address
         raise NonFiniteError(
             "training gave a number that is not finite",
             where=f"round {round_}, client {client}",

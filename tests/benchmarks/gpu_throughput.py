@@ -9,6 +9,8 @@ throughput   ``bench throughput`` for DenseNet121 at 320 px in bf16: plain steps
 compiled     the same with the network compiled, at batch 16 and 128
 run          a real ``bench run`` over packed radiographs, at batch 16 and at the best batch
 federation   rounds of 5 and of 100 clients beside the same images trained centrally
+several      rounds of ten clients of McMahan et al. 2017's networks, which may be trained at once,
+             beside the same rounds one client after another
 chexpert     three epochs over as many images as CheXpert has, in GPU memory
 tests        the tests that need a GPU: graphs, compiled networks, bf16 against fp32
 
@@ -42,10 +44,13 @@ sys.path.insert(0, str(ROOT))
 from tests.benchmarks.gpu_verdicts import EPOCHS, fastest, tables, verdicts  # noqa: E402
 
 RESULTS = ROOT / "results" / "measured" / "gpu.json"
+SEVERAL_ROUNDS = 12
+"""Of each way, after those in which it is chosen."""
 ROUND_PAIRS = 2
 """Federated rounds with their central twins, after one pair that is not counted."""
 EXPECTED = {
-    "throughput": 120, "compiled": 180, "run": 120, "federation": 120, "chexpert": 120, "tests": 90,
+    "throughput": 120, "compiled": 180, "run": 120, "federation": 120, "several": 60,
+    "chexpert": 120, "tests": 90,
 }  # fmt: skip
 """Seconds, guessed, that ``--minutes`` is held against. CheXpert stops between two epochs."""
 
@@ -67,6 +72,8 @@ class Scale:
     images: int
     clients: tuple[tuple[int, int], ...]
     """(clients, whole batches each)."""
+    workloads: tuple[str, ...]
+    """Of the peers."""
     tests: str
     """What pytest is to choose, by its -k."""
 
@@ -83,6 +90,7 @@ FULL = Scale(
     patients=5000,
     images=223_414,
     clients=((5, 40), (100, 3)),
+    workloads=("2nn", "2nn-small", "cnn"),
     tests="",
 )
 DRY = Scale(
@@ -97,6 +105,7 @@ DRY = Scale(
     patients=8,
     images=50,
     clients=((2, 1), (3, 1)),
+    workloads=("2nn-small",),
     tests="dropout",
 )
 
@@ -219,6 +228,32 @@ def federation(session: Session) -> dict[str, Any]:
     return {"batch": best["batch"], "step": executed.name, "clients": found}
 
 
+def several(session: Session) -> dict[str, Any]:
+    """By workload of the peers, seconds a round as the engine trains them, and one by one."""
+    import torch
+
+    from bench.training.several import TRIES
+    from tests.benchmarks.several_rounds import rounds_of
+
+    found = {}
+    for workload in session.scale.workloads:
+        both = rounds_of(workload, session.scale.device, session.folder / workload)
+        for _ in range(2 * TRIES + 2):  # in which the engine makes up its mind
+            both.chosen.next()
+        both.alone.next()
+        pairs = [(both.chosen.next(), both.alone.next()) for _ in range(SEVERAL_ROUNDS)]
+        chosen, alone = (statistics.median(times) for times in zip(*pairs, strict=True))
+        found[workload] = {
+            "chosen_seconds": chosen,
+            "alone_seconds": alone,
+            "ratio": chosen / alone,
+            "step_reason": both.chosen.reason,
+        }
+        del both
+        _empty(torch)
+    return found
+
+
 def chexpert(session: Session) -> dict[str, Any]:
     """Epochs over random images in the device's memory, the first with all that comes before it."""
     import numpy as np
@@ -305,6 +340,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "compiled": compiled,
     "run": run,
     "federation": federation,
+    "several": several,
     "chexpert": chexpert,
     "tests": tests,
 }
@@ -352,7 +388,9 @@ def main(arguments: list[str] | None = None) -> int:
             measure(session, name)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(session.known, indent=1) + "\n", encoding="utf-8")
-    rows = verdicts(session.known, scale.batches[0], [clients for clients, _ in scale.clients])
+    rows = verdicts(
+        session.known, scale.batches[0], [clients for clients, _ in scale.clients], scale.workloads
+    )
     show(session.known, rows, dry=asked.dry)
     good = ("reached", "MISSED") if asked.dry else ("reached",)
     return 0 if all(row["verdict"] in good for row in rows) else 1

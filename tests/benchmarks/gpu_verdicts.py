@@ -14,6 +14,8 @@ BAR_OVERHEAD = 0.03
 """Of a federated round over the same images trained centrally."""
 BAR_SECONDS = 240.0
 """Three epochs of a CheXpert-sized set at the best batch."""
+BAR_SEVERAL = 1.05
+"""The engine's round ÷ the same clients one after another: at once only where that is faster."""
 EPOCHS = 3
 
 Known = Mapping[str, Any]
@@ -32,10 +34,13 @@ def fastest(known: Known, batch: int | None = None) -> dict[str, Any] | None:
     return max(rows, key=lambda row: float(row["training_images_per_second"]), default=None)
 
 
-def verdicts(known: Known, small: int, federations: Sequence[int]) -> list[dict[str, Any]]:
+def verdicts(
+    known: Known, small: int, federations: Sequence[int], workloads: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """A row for each bar: what was asked, what was measured, and whether that reaches it.
 
-    ``small`` is the batch size with a bar of its own, ``federations`` their numbers of clients.
+    ``small`` is the batch size with a bar of its own, ``federations`` their numbers of clients,
+    ``workloads`` those of the peers whose clients may be trained at once.
     """
     ran = known.get("run") or {"best": None, "batches": {}}
     batches = ran["batches"]
@@ -46,6 +51,7 @@ def verdicts(known: Known, small: int, federations: Sequence[int]) -> list[dict[
         _speed(f"bench run, batch {small}", _ran(batches, small), BAR_SMALL),
         _epochs(known.get("chexpert")),
         *(_overhead(known.get("federation"), clients) for clients in federations),
+        *(_several(known.get("several"), workload) for workload in workloads),
         _tests(known.get("tests")),
     ]
 
@@ -89,6 +95,16 @@ def _overhead(found: Mapping[str, Any] | None, clients: int) -> dict[str, Any]:
         return _row(asked, None, False)
     text = f"{one['overhead']:+.1%} ({one['images_a_client']} images a client)"
     return _row(asked, text, one["overhead"] <= BAR_OVERHEAD)
+
+
+def _several(found: Mapping[str, Any] | None, workload: str) -> dict[str, Any]:
+    asked = f"rounds of {workload}: no slower than one client after another"
+    one = (found or {}).get(workload)
+    if one is None:
+        return _row(asked, None, False)
+    seconds = f"{one['chosen_seconds']:.4f} s a round"
+    text = f"{one['ratio']:.2f} of that, {seconds} ({one['step_reason']})"
+    return _row(asked, text, one["ratio"] <= BAR_SEVERAL)
 
 
 def _tests(found: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class NoWork:
             norm=self._norm,
         )
 
+    def expect(self, jobs, start) -> None:
+        """Every client is trained by itself."""
+
     def recalibrate(self, rows, batch_size=64) -> None:
         """Nothing to do."""
 

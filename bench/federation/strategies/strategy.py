@@ -30,6 +30,7 @@ from bench.federation.work import Work
 from bench.models.flat import FlatModel
 from bench.randomness import address
 from bench.suites.scenario import Scenario
+from bench.training.several import Job
 from bench.training.step import Hook
 from bench.training.trainer import LocalResult
 
@@ -44,6 +45,8 @@ class LocalTrainer(Protocol):
 
     flat: FlatModel
     optimizer: Any
+
+    def expect(self, jobs: Sequence[Job], start: Tensor) -> None: ...
 
     def train(
         self,
