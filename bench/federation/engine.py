@@ -206,7 +206,7 @@ class Federation(Members):
         """Tells the trainer of local trainings that are nothing but steps from the global
         parameters, so that it can do several at once."""
         alike = self.strategy.local is train_plainly and not self._personal.numel()
-        jobs = [
+        jobs = (
             Job(
                 rows=self._rows[client],
                 epochs=taking.work[client].epochs,
@@ -215,7 +215,7 @@ class Federation(Members):
                 seed_address=(self.scenario.seed, self._round, client),
             )
             for client in (here if alike else ())
-        ]
+        )
         self.trainer.expect(jobs, self.parameters)
 
     @contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
@@ -259,7 +259,7 @@ class Ahead:
             "time of one after another"
         )
 
-    def expect(self, jobs: Sequence[Job], start: Tensor) -> None:
+    def expect(self, jobs: Iterable[Job], start: Tensor) -> None:
         """Announces trainings in the order in which they will be asked for, all from (P,)
         ``start``, which stays as it is until the last was asked for."""
         self._done.clear()

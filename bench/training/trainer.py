@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,7 +126,7 @@ class Trainer:
         assert targets.shape == self.targets.shape
         self.targets = targets.to(self.flat.device)
 
-    def expect(self, jobs: Sequence[Job], start: Tensor) -> None:
+    def expect(self, jobs: Iterable[Job], start: Tensor) -> None:
         """Announces trainings without a hook, in the order in which they will be asked for, each
         from (P,) ``start``, which stays as it is until then."""
         if self._ahead is not None:

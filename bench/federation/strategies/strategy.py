@@ -15,7 +15,7 @@ client and of the server are dictionaries of tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -46,7 +46,7 @@ class LocalTrainer(Protocol):
     flat: FlatModel
     optimizer: Any
 
-    def expect(self, jobs: Sequence[Job], start: Tensor) -> None: ...
+    def expect(self, jobs: Iterable[Job], start: Tensor) -> None: ...
 
     def train(
         self,
