@@ -4,10 +4,11 @@
 
 A peer that is not this project gets an environment of its own in --environments, made on first use
 from the requirements below; the others run in this one. Peers alternate within every
-repetition of a workload. Prints medians of seconds a round after the first, seconds from the start
-of the process to the end of its first round, and the peak memory of its process tree (proportional
-set sizes, so that shared pages count once), and writes them with machine, versions and commit to
-results/measured/peers.json. A peer that fails is a row with the reason.
+repetition of a workload. Prints medians of seconds a round after the first, seconds to the end of
+the first round from the start of the process and from the engine's, and the peak memory of the
+process tree (proportional set sizes, so that shared pages count once), and writes them with
+machine, versions and commit to results/measured/peers.json. A peer that fails is a row with the
+reason.
 """
 
 from __future__ import annotations
@@ -159,7 +160,9 @@ def row(
 ) -> dict[str, Any]:
     """Medians over every round of every process."""
     laps = [lap for result in found for lap in result["rounds"]]
-    firsts = [result["first_round"] for result in found]
+    firsts, engines = (
+        [result[key] for result in found] for key in ("first_round", "engine_first_round")
+    )
     return {
         "workload": workload,
         "peer": peer,
@@ -167,6 +170,7 @@ def row(
         "round_spread": [min(laps), max(laps)] if laps else None,
         "rounds": len(laps),
         "first_round_seconds": statistics.median(firsts) if firsts else None,
+        "engine_first_round_seconds": statistics.median(engines) if engines else None,
         "peak_memory_bytes": max((r["peak_memory"] for r in found), default=None),
         "failed": reason,
     }
@@ -190,6 +194,12 @@ def table(rows: list[dict[str, Any]], notes: tuple[str, ...]) -> Table:
         Column(key="peer", title="Engine"),
         Column(key="round_seconds", title="s a round", write=decimals(4), align="right"),
         Column(key="first_round_seconds", title="First after, s", write=decimals(1), align="right"),
+        Column(
+            key="engine_first_round_seconds",
+            title="Without imports, s",
+            write=decimals(1),
+            align="right",
+        ),
         Column(
             key="peak_memory_bytes",
             title="Peak memory",

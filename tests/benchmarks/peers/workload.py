@@ -1,8 +1,9 @@
 """The work that every peer does, and what a peer's script prints. Needs numpy and nothing else.
 
 A script is started as ``python PEER.py WORKLOAD ROUNDS`` and prints one JSON object on its last
-line of stdout: ``{"first_round": s, "rounds": [s, …]}``, the first being seconds from the start of
-the process to the end of its first round, the others those of each round after it.
+line of stdout: ``{"first_round": s, "engine_first_round": s, "rounds": [s, …]}``, the seconds to
+the end of its first round from the start of the process, and from when its imports were done and
+the engine began, and those of each round after it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,9 @@ class Clock:
 
     started: float = field(default_factory=lambda: float(os.environ["PEER_STARTED"]))
     """``time.time()`` just before the process was started, by who started it."""
+    ready: float = field(default_factory=time.time)
+    """When the script's imports were done. What an engine imports later, here or in processes that
+    it starts, counts as its own."""
     laps: list[float] = field(default_factory=list)
 
     def lap(self) -> None:
@@ -78,5 +82,9 @@ class Clock:
     def report(self) -> None:
         """Prints the result."""
         rounds = [b - a for a, b in zip(self.laps, self.laps[1:])]  # noqa: B905
-        result = {"first_round": self.laps[0] - self.started, "rounds": rounds}
+        result = {
+            "first_round": self.laps[0] - self.started,
+            "engine_first_round": self.laps[0] - self.ready,
+            "rounds": rounds,
+        }
         print(json.dumps(result), flush=True)
