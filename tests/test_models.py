@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UsageError
-from bench.models.backbone import Classifier, build
-from bench.models.densenet import DEPTHS, DenseNet
+from bench.models.backbone import OWN, Classifier, build
+from bench.models.densenet import PAPERS, DenseNet
 from bench.models.normalisation import groups_for, to_group_norm
 from bench.models.pretrained import PretrainedWarning, load_weights, normalised_names
 
@@ -67,7 +67,7 @@ def test_densenet121_with_one_channel_and_14_outputs():
 
 
 @pytest.mark.parametrize(
-    ("name", "autocast"), [*((name, False) for name in DEPTHS), ("densenet121", True)]
+    ("name", "autocast"), [*((name, False) for name in PAPERS), ("densenet121", True)]
 )
 def test_densenets_are_timms_to_the_bit(name, autocast):
     """Names and their order, initialisation, logits, gradients and running statistics."""
@@ -76,7 +76,7 @@ def test_densenets_are_timms_to_the_bit(name, autocast):
     images = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     ours, theirs = [], []
     for found, make in (
-        (ours, lambda: DenseNet(DEPTHS[name], 5, 2)),
+        (ours, lambda: DenseNet(PAPERS[name], 5, 2)),
         (theirs, lambda: timm.create_model(name, num_classes=5, in_chans=2)),
     ):
         torch.manual_seed(3)
@@ -93,9 +93,51 @@ def test_densenets_are_timms_to_the_bit(name, autocast):
     assert [n for (n, a), (_, b) in zip(ours, theirs, strict=True) if not torch.equal(a, b)] == []
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_tiny_densenet(size):
+    module = build("densenet-tiny", outputs=14, image_size=size, seed=0)
+    # Stem of 16 channels; two layers that add 8 each by way of 32; 32 channels halved; two more.
+    stem = 16 * 49 + 2 * 16
+    first = sum(2 * c + c * 32 + 2 * 32 + 32 * 8 * 9 for c in (16, 24))
+    between = 2 * 32 + 32 * 16
+    assert count(module) == stem + 2 * first + between + 2 * 32 + 32 * 14 + 14
+    assert isinstance(module.classifier, Classifier)
+    assert module(torch.rand(8, 1, size, size)).shape == (8, 14)
+
+
+def test_the_tiny_densenet_has_batch_normalisation_or_group_where_asked_for():
+    batch = build("densenet-tiny", outputs=2, image_size=32, seed=0)
+    norms = [module for module in batch.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 1 + 2 * 4 + 1 + 1  # stem, four layers, transition, last
+    before = norms[0].running_mean.clone()
+    batch(torch.rand(4, 1, 32, 32))
+    assert not torch.equal(norms[0].running_mean, before)
+    group = build("densenet-tiny", outputs=2, image_size=32, norm="group", seed=0)
+    assert not list(group.buffers())
+    assert count(group) == count(batch)
+
+
+def test_the_tiny_densenet_is_a_function_of_the_seed():
+    first, again, other = (
+        build("densenet-tiny", outputs=5, image_size=32, seed=seed).state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name, tensor in first.items() if tensor.dim() > 1]
+    assert len(drawn) == 1 + 2 * 4 + 1 + 1
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_timm_has_no_network_of_a_name_of_ours():
+    import timm
+
+    assert not [name for name in OWN if timm.is_model(name)]
+
+
 def test_a_densenet_needs_no_timm():
     code = "import sys; from bench.models.backbone import build; "
-    code += "build('densenet121', outputs=14, image_size=32, seed=0); "
+    code += "[build(name, outputs=14, image_size=32, seed=0) "
+    code += "for name in ('densenet121', 'densenet-tiny')]; "
     code += "print('timm' in sys.modules, 'torchvision' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
@@ -121,6 +163,9 @@ def test_a_transformer_takes_the_image_size_asked_for():
 def test_unknown_backbone_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'densenet121'"):
         build("densent121", outputs=14, image_size=64, seed=0)
+    with pytest.raises(UsageError, match="did you mean 'densenet-tiny'") as caught:
+        build("densenet_tiny", outputs=14, image_size=64, seed=0)
+    assert all(f"'{name}'" in caught.value.expected for name in OWN)
 
 
 def test_an_image_size_a_backbone_cannot_take_is_an_error():
@@ -140,8 +185,12 @@ def test_hub_weights_that_cannot_be_had_are_an_error(monkeypatch):
     with pytest.raises(UsageError, match="could not be had") as caught:
         build("densenet121", outputs=14, image_size=64, pretrained=True, seed=0)
     assert caught.value.exit_code == 2
-    with pytest.raises(UsageError, match="no pretrained weights are published"):
-        build("2nn", outputs=10, image_size=28, pretrained=True, seed=0)
+
+
+@pytest.mark.parametrize(("name", "size"), [("densenet-tiny", 32), ("2nn", 28)])
+def test_no_weights_are_published_for_a_network_of_ours(name, size):
+    with pytest.raises(UsageError, match=f"no pretrained weights are published for '{name}'"):
+        build(name, outputs=10, image_size=size, pretrained=True, seed=0)
 
 
 def test_local_weights_load_with_another_head_and_three_channels(tmp_path):

@@ -26,7 +26,8 @@ def throughput(
     backbone: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAMES", help="Any timm model, 2nn or mcmahan-cnn; several by commas."
+            metavar="NAMES",
+            help="Any timm model, densenet-tiny, 2nn or mcmahan-cnn; several by commas.",
         ),
     ] = None,
     image_size: Annotated[

@@ -1,4 +1,4 @@
-"""Networks by name: DenseNets, every other model of timm, and the two of McMahan et al. 2017.
+"""Networks by name: DenseNets, the two of McMahan et al. 2017, and every other model of timm.
 
 timm (and torchvision, which it imports) takes longer to import than torch, so it is imported only
 where a network or weights are asked for that nobody else has.
@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError, did_you_mean, first_line
 from bench.imports import quick_imports
-from bench.models.densenet import DEPTHS, DenseNet
+from bench.models.densenet import DEPTHS, TINY, DenseNet
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
 from bench.models.pretrained import load_weights
 from bench.randomness import address
+
+OWN = (*TINY, *NETWORKS)
+"""Networks that timm has not, and nobody has published weights of."""
 
 
 def build(
@@ -44,9 +47,14 @@ def build(
     Raises UsageError for an unknown backbone, an image size it cannot take, or weights that cannot
     be had: a network is never silently left random.
     """
+    if backbone in OWN and pretrained is True:
+        raise UsageError(
+            f"no pretrained weights are published for '{backbone}'",
+            mend="set 'pretrained: false' or the path of a safetensors file",
+        )
     with _drawing_from(address(seed, "init")):
         if backbone in NETWORKS:
-            module = _mcmahan(backbone, outputs, in_channels, image_size, pretrained)
+            module = _mcmahan(backbone, outputs, in_channels, image_size)
         elif backbone in DEPTHS and pretrained is not True:
             module = _built(
                 backbone,
@@ -88,19 +96,12 @@ def _drawing_from(key: int) -> Iterator[None]:
         generator.set_state(before)
 
 
-def _mcmahan(
-    name: str, outputs: int, in_channels: int, image_size: int, pretrained: bool | str
-) -> nn.Module:
+def _mcmahan(name: str, outputs: int, in_channels: int, image_size: int) -> nn.Module:
     if image_size != SIDE or in_channels != 1:
         raise UsageError(
             f"'{name}' takes {SIDE}×{SIDE} images of one channel only",
             found=f"image_size {image_size}, {in_channels} channels",
             mend=f"set 'image_size: {SIDE}', or choose another backbone",
-        )
-    if pretrained is True:
-        raise UsageError(
-            f"no pretrained weights are published for '{name}'",
-            mend="set 'pretrained: false' or the path of a safetensors file",
         )
     return network(name, outputs)
 
@@ -114,8 +115,8 @@ def _timm(
     if not timm.is_model(name):
         raise UsageError(
             f"unknown backbone '{name}'",
-            expected="a model of timm, '2nn' or 'mcmahan-cnn'",
-            mend=did_you_mean(name, [*timm.list_models(), *NETWORKS]),
+            expected="a model of timm, 'densenet-tiny', '2nn' or 'mcmahan-cnn'",
+            mend=did_you_mean(name, [*timm.list_models(), *OWN]),
         )
     options: dict[str, Any] = {"num_classes": outputs, "in_chans": in_channels}
     configuration = timm.get_pretrained_cfg(name.split(".")[0])

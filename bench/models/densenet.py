@@ -3,6 +3,8 @@
 timm has these networks too, but importing it takes longer than importing torch, and that is what a
 person waits for at every start of the default backbone. So they stand here: the same names, the
 same draws at the same seed and the same bits as timm's ``densenet121`` and its kin.
+
+``densenet-tiny`` is of the same kind but bench's own: neither the paper nor timm has it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ BOTTLENECK = 4
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """A column of the paper's table 1."""
+    """What tells one network of the family from another, as a column of the paper's table 1."""
 
     growth: int
     """Channels that each layer adds, k."""
@@ -28,12 +30,16 @@ class Depth:
     """Of each block."""
 
 
-DEPTHS = {
+PAPERS = {
     "densenet121": Depth(32, (6, 12, 24, 16)),
     "densenet169": Depth(32, (6, 12, 32, 32)),
     "densenet201": Depth(32, (6, 12, 48, 32)),
     "densenet161": Depth(48, (6, 12, 36, 24)),
 }
+"""The paper's, which timm has too, with published weights."""
+TINY = {"densenet-tiny": Depth(8, (2, 2))}
+"""Not in the paper: 14,000 parameters, for trials and tests."""
+DEPTHS = PAPERS | TINY
 
 
 class Layer(nn.Module):

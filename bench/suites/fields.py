@@ -100,7 +100,10 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         "{sites: …} is a mapping from the sites of a natural partition (and others) to these.",
     ),
     "backbone": (
-        Text("the name of a timm model, '2nn' or 'mcmahan-cnn'", r"[A-Za-z0-9][A-Za-z0-9_.\-/:]*"),
+        Text(
+            "the name of a timm model, 'densenet-tiny', '2nn' or 'mcmahan-cnn'",
+            r"[A-Za-z0-9][A-Za-z0-9_.\-/:]*",
+        ),
         "Any timm model, or 2nn and mcmahan-cnn of McMahan et al. 2017.",
     ),
     "pretrained": (

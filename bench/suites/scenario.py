@@ -42,7 +42,7 @@ class Scenario:
     label_policy: LabelPolicy = ()
     """(observation, policy) for every observation trained on; or such pairs by client or site."""
     backbone: str = "densenet121"
-    """Any timm model, or ``2nn`` and ``mcmahan-cnn``."""
+    """Any timm model, or ``densenet-tiny``, ``2nn`` and ``mcmahan-cnn``."""
     pretrained: bool | str = False
     """False, True (timm's hub) or the path of a local safetensors file."""
     image_size: int = 320
