@@ -141,7 +141,6 @@ def main() -> None:
     """
     asked = json.load(sys.stdin)
     import matplotlib.figure  # noqa: F401 - warm, like the next
-    import timm  # noqa: F401
 
     import bench.report.roc
     import bench.runs.pace

@@ -24,7 +24,7 @@ description: Small enough for a test.
 defaults:
   observations: {observations}
   label_policy: u-ones
-  backbone: test_resnet
+  backbone: densenet-tiny
   image_size: 32
   clients: 3
   rounds: {rounds}
