@@ -239,12 +239,12 @@ def own_parameter() -> nn.Module:
         frozen,
         tied,
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 1)),
-        lambda: build("resnet10t", outputs=3, image_size=32, seed=0),
+        lambda: build("densenet-tiny", outputs=3, image_size=32, seed=0),
         own_parameter,
     ],
     ids=[
         "own forward", "own linear", "flatten 2", "tanh", "relu last", "no bias", "nothing",
-        "frozen", "tied", "no flatten", "timm", "own parameter",
+        "frozen", "tied", "no flatten", "densenet", "own parameter",
     ],
 )  # fmt: skip
 def test_other_networks_are_left_to_autograd(other):
@@ -257,7 +257,7 @@ def test_the_factory_goes_by_structure():
         (layers(3), FP32, DenseStep),
         (layers(3), Precision("bf16", "test"), AutogradStep),
         (build("mcmahan-cnn", outputs=10, image_size=28, seed=0), FP32, DenseStep),
-        (build("resnet10t", outputs=10, image_size=32, seed=0), FP32, AutogradStep),
+        (build("densenet-tiny", outputs=10, image_size=32, seed=0), FP32, AutogradStep),
     ):
         flat = FlatModel(module, "cpu")
         step = step_for(flat, DigitTask(), optimizer_for(SGD, flat.parameters_flat), precision)
