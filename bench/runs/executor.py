@@ -17,6 +17,7 @@ from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
 from bench.runs.crew import Crew
 from bench.runs.material import Data, Material
+from bench.runs.neighbours import Neighbours
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, headline_text, reporter
 from bench.runs.source import Source, data_if_there, find_sources, open_data
@@ -220,6 +221,7 @@ class _Suite:
         self.outcome = outcome
         self._materials: dict[tuple[str, int], Material] = {}
         self._hardware: Hardware | None = None
+        self._neighbours = Neighbours()
 
     def run(self, items: Sequence[Item]) -> None:
         """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
@@ -325,6 +327,7 @@ class _Suite:
                 team=self.crew.enrol().size,
             )
             self._note_turns(self._hardware)
+            self._note_neighbours(self._hardware)
         return self._hardware
 
     def _note_turns(self, hardware: Hardware) -> None:
@@ -335,6 +338,14 @@ class _Suite:
         if processes > 1 and hardware.device.type == "cpu" and processes * hardware.threads > cores:
             threads = "a thread" if hardware.threads == 1 else f"{hardware.threads} threads"
             self.report.note(f"{processes} workers of {threads} each take turns on {cores} cores")
+
+    def _note_neighbours(self, hardware: Hardware) -> None:
+        """Says so where the cores that threads were chosen for are in use."""
+        alone = self.crew.place.processes == 1  # workers' start would pass for another program's
+        if hardware.device.type == "cpu" and not hardware.asked and alone:
+            warning = self._neighbours.warning(hardware.threads)
+            if warning is not None:
+                self.report.note(warning)
 
 
 def _surprise(folder: Path, error: Exception) -> str:

@@ -104,7 +104,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
             "the name of a timm model, 'densenet-tiny', '2nn' or 'mcmahan-cnn'",
             r"[A-Za-z0-9][A-Za-z0-9_.\-/:]*",
         ),
-        "Any timm model, or 2nn and mcmahan-cnn of McMahan et al. 2017.",
+        "Any timm model; 2nn and mcmahan-cnn of McMahan et al. 2017; densenet-tiny for trials.",
     ),
     "pretrained": (
         Either((Flag(), Text("the path of a .safetensors file", r".+\.safetensors"))),
