@@ -14,6 +14,7 @@ reason.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -223,6 +224,7 @@ def main() -> None:
     for word, known in [(p, everyone) for p in peers] + [(w, list(ROUNDS)) for w in workloads]:
         if word not in known:
             parser.error(f"'{word}' is none of {', '.join(known)}")
+    compileall.compile_dir(ROOT / "bench", quiet=1)  # as pip did with the peers'
     load = round(os.getloadavg()[0], 2)
     rows = measure(peers, workloads, given.environments.resolve())
     record = {
