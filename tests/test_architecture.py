@@ -35,7 +35,7 @@ ORDER = [
     "randomness",
     "observations",
     "errors",
-    "imports",
+    "garbage",
 ]
 """From the top of the page to its foot: a part may import from the parts below it."""
 

@@ -24,6 +24,7 @@ from bench.cli.options import (
 if TYPE_CHECKING:
     from bench.report.table import Column, Table
     from bench.runs.plan import Item
+    from bench.suites.scenario import Scenario
 
 NO_ESTIMATE = (
     "how long it takes is estimated from runs of the same network and image size on this machine, "
@@ -47,50 +48,51 @@ def plan(
     quiet: QuietOption = False,
 ) -> None:
     """Show what a suite would do: scenarios, state and cost."""
-    from bench.report.render import show
-    from bench.runs.executor import Options, look_ahead
+    from bench.garbage import uncollected
 
-    ahead = look_ahead(
-        Options(
-            suite=suite,
-            data=tuple(data or ()),
-            results=results,
-            overrides=tuple(overrides or ()),
-            select=select,
+    with uncollected():
+        from bench.report.render import show
+        from bench.runs.executor import Options, look_ahead
+
+        ahead = look_ahead(
+            Options(
+                suite=suite,
+                data=tuple(data or ()),
+                results=results,
+                overrides=tuple(overrides or ()),
+                select=select,
+            )
         )
-    )
-    tables = [scenario_table(ahead.suite, ahead.items, ahead.notes)]
-    if origins:
-        tables += [origin_table(item) for item in ahead.items]
-    show(tables, "json" if as_json else form.value, output, quiet=quiet)
+        written = "json" if as_json else form.value
+        tables = [scenario_table(ahead.suite, ahead.items, ahead.notes, whole=written == "json")]
+        if origins:
+            tables += [origin_table(item) for item in ahead.items]
+        show(tables, written, output, quiet=quiet)
 
 
-def scenario_table(suite: str, items: list[Item], notes: tuple[str, ...]) -> Table:
-    """One row a scenario: the values that vary, its state and its cost."""
+def scenario_table(
+    suite: str, items: list[Item], notes: tuple[str, ...], *, whole: bool = False
+) -> Table:
+    """One row a scenario: the values that vary, its state and its cost.
+
+    ``whole`` adds what no column shows: every value with its origin, folder and rounds done.
+    """
     from bench.report.table import Column, Table
-    from bench.report.values import column_settings
     from bench.runs.plan import total_rounds
 
     rows: list[dict[str, Any]] = []
     for item in items:
-        scenario = item.planned.scenario
-        rows.append(
-            {
-                "scenario": item.planned.name,
-                "status": item.status,
-                "rounds_done": item.rounds_done,
-                "rounds": total_rounds(scenario),
-                "training_images": item.cost.training_images,
-                "seconds": item.cost.seconds,
-                "folder": None if item.folder is None else str(item.folder),
-                "values": scenario.row(),
-                "origin": dict(item.planned.origin),
-            }
-        )
-    varying = _varying([row["values"] for row in rows])
-    for key in varying:
-        cells = column_settings(key, [row["values"][key] for row in rows])
-        for row, cell in zip(rows, cells, strict=True):
+        row = {
+            "scenario": item.planned.name,
+            "status": item.status,
+            "rounds": total_rounds(item.planned.scenario),
+            "training_images": item.cost.training_images,
+            "seconds": item.cost.seconds,
+        }
+        rows.append(row | _unshown(item) if whole else row)
+    varying = _varying([item.planned.scenario for item in items])
+    for key, values in varying.items():
+        for row, cell in zip(rows, _cells(key, values), strict=True):
             row[f"value:{key}"] = cell
     columns = (
         Column(key="scenario", title="Scenario"),
@@ -143,12 +145,36 @@ def origin_table(item: Item) -> Table:
     return Table(title=item.planned.name, columns=columns, rows=rows)
 
 
-def _varying(values: list[dict[str, Any]]) -> list[str]:
-    """The keys that do not have one value throughout, in the scenario's order.
+def _unshown(item: Item) -> dict[str, Any]:
+    return {
+        "rounds_done": item.rounds_done,
+        "folder": None if item.folder is None else str(item.folder),
+        "values": item.planned.scenario.row(),
+        "origin": dict(item.planned.origin),
+    }
+
+
+def _varying(scenarios: list[Scenario]) -> dict[str, list[Any]]:
+    """By key, the values of all scenarios where they are not the same throughout.
 
     Not the rounds, which have a column in any case.
     """
-    if not values:
-        return []
-    first = values[0]
-    return [k for k in first if k != "rounds" and any(v[k] != first[k] for v in values)]
+    rows = [dict(scenario.items()) for scenario in scenarios]
+    keys = [key for key in (rows[0] if rows else ()) if key != "rounds"]
+    columns = {key: [row[key] for row in rows] for key in keys}
+    return {
+        key: values
+        for key, values in columns.items()
+        if any(value is not values[0] and value != values[0] for value in values)
+    }
+
+
+def _cells(key: str, values: list[Any]) -> list[str]:
+    """A column's texts. Many scenarios share one object, which then is written once."""
+    from bench.report.values import column_settings
+    from bench.suites.scenario import plain
+
+    distinct = {id(value): value for value in values}
+    texts = column_settings(key, [plain(key, value) for value in distinct.values()])
+    written = dict(zip(distinct, texts, strict=True))
+    return [written[id(value)] for value in values]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.errors import UsageError, did_you_mean, first_line
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 from bench.models.densenet import DEPTHS, TINY, DenseNet
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
@@ -109,7 +109,7 @@ def _mcmahan(name: str, outputs: int, in_channels: int, image_size: int) -> nn.M
 def _timm(
     name: str, outputs: int, in_channels: int, image_size: int, pretrained: bool
 ) -> nn.Module:
-    with quick_imports():
+    with uncollected():
         import timm
 
     if not timm.is_model(name):

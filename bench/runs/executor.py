@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.atomic import write_text
 from bench.errors import BenchError, ResultsError, UsageError, WorkerLost
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 from bench.locations import cache_folder
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
@@ -253,7 +253,7 @@ class _Suite:
 
     def _run_one(self, number: int, item: Item, folder: Path) -> None:
         team = self.crew.enrol()
-        with quick_imports():
+        with uncollected():
             from bench.runs.worker import run_scenario  # the others are starting meanwhile
 
         hardware = self._open_hardware()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ScenarioFailed
 from bench.federation.team import Abandoned, Team
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 from bench.locations import cache_folder
 from bench.runs.crew import Place
 from bench.runs.source import find_source, open_data
@@ -104,7 +104,7 @@ def main() -> None:
     rank, size, descriptor, memory = map(int, sys.argv[1:])
     link = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
-    with quick_imports():
+    with uncollected():
         import bench.runs.ensemble  # noqa: F401 - torch, while the leader opens its data
 
     team = SharedMemoryTeam(rank, size, [link], memory, lost=lambda _: SystemExit(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from operator import attrgetter
@@ -90,8 +90,11 @@ class Scenario:
 
     def row(self) -> dict[str, Any]:
         """The scenario as JSON-able values, every field present, as run.json keeps it."""
-        pairs = zip(KEYS, _values(self), strict=True)
-        return {k: v if type(v) in PLAIN else _plain(k, v) for k, v in pairs}
+        return {k: v if type(v) in PLAIN else plain(k, v) for k, v in self.items()}
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every field's name and value."""
+        return zip(KEYS, _values(self), strict=True)
 
     def identity(self, data_digest: str) -> str:
         """16 hex digits: the canonical row, ``SEMANTICS`` and the data's digest, hashed.
@@ -101,13 +104,12 @@ class Scenario:
         """
         usual = _defaults() | IMPLIED.get(self.strategy.name, {})
         row = {
-            key: FAMILIES[key].without_defaults(value) if key in FAMILIES else _plain(key, value)
-            for key, value in zip(KEYS, _values(self), strict=True)
+            key: FAMILIES[key].without_defaults(value) if key in FAMILIES else plain(key, value)
+            for key, value in self.items()
             if value is not usual[key] and value != usual[key]
         }
         payload = {"scenario": row, "semantics": SEMANTICS, "data": data_digest}
-        text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(_canonical(payload).encode()).hexdigest()[:16]
 
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> Scenario:
@@ -131,9 +133,10 @@ KEYS = tuple(f.name for f in fields(Scenario))
 PLAIN = frozenset({str, int, float, bool, type(None)})
 """The types of values that JSON has as they are."""
 _values = attrgetter(*KEYS)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
-def _plain(key: str, value: Any) -> Any:
+def plain(key: str, value: Any) -> Any:
     """The value of that key as JSON has it."""
     if isinstance(value, Choice):
         return value.row()
@@ -144,4 +147,4 @@ def _plain(key: str, value: Any) -> Any:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return dict(zip(KEYS, _values(Scenario()), strict=True))
+    return dict(Scenario().items())

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from workload import CLIENTS, LEARNING_RATE, SELECTED, SIDE, Clock, asked, data, rows
 
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 from bench.suites.catalog import OPTIMIZERS
 from bench.suites.scenario import Scenario
 
-with quick_imports():
+with uncollected():
     import torch
 
     from bench.federation.clients import ClientStore

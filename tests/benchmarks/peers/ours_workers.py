@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from workload import CLIENTS, LEARNING_RATE, SELECTED, SIDE, Clock, asked, data
 
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 from bench.runs.crew import Crew
 from bench.runs.hardware import Hardware
 from bench.runs.member import SCENARIO
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Crew(WORKERS) as crew:
         folder = Path(name)
         team = crew.enrol()
-        with quick_imports():  # while the other starts
+        with uncollected():  # while the other starts
             from bench.runs.ensemble import Ensemble
 
         root = write(folder, *data(workload))

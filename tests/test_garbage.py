@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from bench.imports import quick_imports
+from bench.garbage import uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +19,13 @@ def _as_it_was():
 @pytest.mark.parametrize("on", [True, False])
 def test_garbage_collection_is_off_inside_and_as_it_was_after(on):
     (gc.enable if on else gc.disable)()
-    with quick_imports():
+    with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled() == on
 
 
 def test_an_import_that_fails_leaves_it_on():
     gc.enable()
-    with pytest.raises(ModuleNotFoundError), quick_imports():
+    with pytest.raises(ModuleNotFoundError), uncollected():
         import no_such_module  # noqa: F401
     assert gc.isenabled()
