@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.image_trees import patient_path, write_tree
 from tests.shared_data import shared
 
 COPIES = 5
-ROUNDS = 5
+ROUNDS = 9
 QUALITY = 99
 """Gives files of 43 kB at 390×320, near the 48 kB that such radiographs have."""
 FASTEST_STEP = 64 / 94.0
@@ -95,18 +96,15 @@ def test_packing_on_one_core_is_as_fast_as_the_decoding_library(
     def packing() -> None:
         pack(radiographs, size=320, cache=next(caches), workers=1)
 
-    theirs, ours = (
-        min(seconds)
-        for seconds in zip(
-            *((processor_seconds(library), processor_seconds(packing)) for _ in range(ROUNDS)),
-            strict=True,
-        )
-    )
+    pairs = [(processor_seconds(library), processor_seconds(packing)) for _ in range(ROUNDS)]
+    theirs, ours = map(min, zip(*pairs, strict=True))
+    # of each pair, not of the fastest: the machine's speed may change from one second to the next
+    share = statistics.median(library / packing for library, packing in pairs)
     benchmark.extra_info["library, images/s"] = round(len(files) / theirs)
     benchmark.extra_info["packing, images/s"] = round(len(files) / ours)
-    benchmark.extra_info["share of the library's rate"] = round(theirs / ours, 3)
+    benchmark.extra_info["share of the library's rate"] = round(share, 3)
     benchmark.pedantic(packing, rounds=1)
-    assert theirs / ours >= 0.9
+    assert share >= 0.9
 
 
 def test_opening_a_finished_pack(
