@@ -22,7 +22,7 @@ from tests.image_trees import encoded, numbered_tree, picture
 from tests.in_process import call
 
 SIDE = 8
-PACK_BYTES = 128 + 3 * SIDE * SIDE
+PACK_BYTES = 4096 + 3 * SIDE * SIDE
 """A NumPy header and three images."""
 
 
@@ -92,13 +92,13 @@ def test_what_cannot_be_used_again_is_told_and_pruned(tmp_path: Path, cache: Pat
     why = {entry.bytes: entry.unused for entry in survey(cache)}
     images = SIDE * SIDE
     assert why == {
-        128 + 2 * images: None,
-        128 + 3 * images: "its data folder is gone",
-        128 + 1 * images: "the label file names other images since",
-        128 + 5 * images: None,
+        4096 + 2 * images: None,
+        4096 + 3 * images: "its data folder is gone",
+        4096 + 1 * images: "the label file names other images since",
+        4096 + 5 * images: None,
         7: "the images have changed since",
     }
-    assert sorted(entry.bytes for entry in prune(cache)) == [7, 128 + images, 128 + 3 * images]
+    assert sorted(entry.bytes for entry in prune(cache)) == [7, 4096 + images, 4096 + 3 * images]
     assert len(packs(cache)) == 2
     assert len(list((cache / "packs" / "trees").iterdir())) == 2
     again = packed(read_tree(tmp_path / "kept").splits["train"], cache)
@@ -228,13 +228,13 @@ def test_the_command_shows_and_prunes(
     assert call(capsys, "data", "pack", split.root, "--size", "8", "-q").code == 0
     change(split, 2, 77)
     done = call(capsys, "data", "pack", split.root, "--size", "8", "-q")
-    assert "deleted the pack of train.csv's images as they were, 320 B" in done.out
+    assert "deleted the pack of train.csv's images as they were, 4.3 kB" in done.out
     shutil.rmtree(split.root)
     shown = call(capsys, "data", "cache")
-    assert "--prune deletes 320 B that nothing will use" in " ".join(shown.out.split())
+    assert "--prune deletes 4.3 kB that nothing will use" in " ".join(shown.out.split())
     pruned = json.loads(call(capsys, "data", "cache", "--prune", "--json").out)
-    assert [row["bytes"] for row in pruned["rows"]] == [320]
-    assert pruned["notes"] == ["deleted 320 B"]
+    assert [row["bytes"] for row in pruned["rows"]] == [PACK_BYTES]
+    assert pruned["notes"] == ["deleted 4.3 kB"]
     assert "there was nothing to delete" in call(capsys, "data", "cache", "--prune").out
 
 

@@ -24,7 +24,7 @@ from bench.data.chexpert import read_tree
 from bench.data.decoding import CHUNK, Decoded
 from bench.data.images import RULE
 from bench.data.pack import pack
-from bench.data.packfiles import FileTable, Journal
+from bench.data.packfiles import FileTable, Journal, create_pixels
 from bench.errors import DataError
 from tests.image_trees import encoded, numbered_tree, patient_path, picture, write_tree
 from tests.shared_data import shared
@@ -520,3 +520,16 @@ def test_the_shared_sets_equal_plain_pillow(tmp_path: Path, name: str, size: int
     for row in range(0, len(split), 20):
         with Image.open(split.root / str(split.paths[row])) as image:
             assert (packed.images[row] == np.asarray(image.convert("L"))).all()
+
+
+def test_pixels_begin_at_a_page_and_work_begun_otherwise_goes_on_as_it_was(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.npy", tmp_path / "old.npy"
+    assert create_pixels(new, 3, 16) == 4096
+    np.save(old, np.arange(3 * 256, dtype=np.uint8).reshape(3, 16, 16))
+    assert create_pixels(old, 3, 16) == 128
+    for file in (new, old):
+        pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+        assert (pixels.shape, pixels.dtype) == ((3, 16, 16), np.uint8)
+    assert np.array_equal(np.load(old)[2, 15], np.arange(240, 256))
+    assert create_pixels(old, 4, 16) == 4096  # of another shape: nothing of it is kept
+    assert np.load(old).shape == (4, 16, 16)

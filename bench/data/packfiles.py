@@ -11,7 +11,9 @@ packs/lock                held while a pack that exists is taken over, or one is
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +34,10 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, zlib.error, BadZipFile)
 """What reading a damaged ``files.npz`` raises."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK, TABLE, WORK = "lock", "files.npz", "work.npy"
+PAGE = 4096
+"""Bytes that the kernel keeps of a file together."""
+PREFIX = 10
+"""Bytes of a ``.npy`` file of version 1.0 before the text of its header: magic, version, length."""
 COPY_ROWS = 1024
 """Images copied at a time from one pack file to another."""
 
@@ -192,11 +198,12 @@ def create_pixels(file: Path, count: int, side: int) -> int:
 
     An unfinished one of the same shape is kept. Raises OSError where the disk has no room for it.
     """
-    header = npy.header_data_from_array_1_0(np.empty((0, side, side), dtype=np.uint8))
-    header["shape"] = (count, side, side)
+    shape = (count, side, side)
+    start = _start(file, shape)
     with file.open("r+b" if file.exists() else "w+b") as stream:
-        npy.write_array_header_1_0(stream, header)
-        start = stream.tell()
+        if start is None:
+            stream.write(_header(shape))
+            start = PAGE
         length = start + count * side * side
         stream.truncate(length)
         stream.flush()
@@ -204,6 +211,30 @@ def create_pixels(file: Path, count: int, side: int) -> int:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, length)
     return start
+
+
+def _header(shape: tuple[int, int, int]) -> bytes:
+    """A header of a whole page, as the format allows: images of 320×320 then begin at pages, and
+    writing one takes a third to a half of the time."""
+    whole = io.BytesIO()
+    described = npy.header_data_from_array_1_0(np.empty((0, *shape[1:]), dtype=np.uint8))
+    npy.write_array_header_1_0(whole, described | {"shape": shape})
+    text = whole.getvalue()[PREFIX:].rstrip()
+    length = PAGE - PREFIX
+    return npy.magic(1, 0) + struct.pack("<H", length) + text.ljust(length - 1) + b"\n"
+
+
+def _start(file: Path, shape: tuple[int, int, int]) -> int | None:
+    """Where the pixels begin in a file of that shape; None where there is none."""
+    try:
+        with file.open("rb") as stream:
+            if npy.read_magic(stream) != (1, 0):
+                return None
+            found, fortran, dtype = npy.read_array_header_1_0(stream)
+            same = found == shape and not fortran and dtype == np.uint8
+            return stream.tell() if same else None
+    except (OSError, ValueError):
+        return None
 
 
 def copy_pixels(
