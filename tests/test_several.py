@@ -18,9 +18,10 @@ from bench.federation.engine import Federation
 from bench.models.flat import FlatModel
 from bench.suites.catalog import COMPRESSIONS, OPTIMIZERS, STRATEGIES
 from bench.suites.scenario import Scenario
+from bench.training.ahead import ALONE, AT_ONCE, TRIES, Ahead, Job, Race, ahead_for
 from bench.training.device import Precision
 from bench.training.execution import EAGER, Execution
-from bench.training.several import MOST_SIZES, TRIES, Ahead, Job, Race, Several, ahead_for
+from bench.training.several import MOST_SIZES, Several
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 
@@ -273,27 +274,27 @@ def test_a_race_takes_turns_and_then_the_faster_way() -> None:
     while race.ratio is None:
         turns.append(race.turn)
         race.tell(race.turn, next(seconds))
-    assert turns == [0, 1] * (1 + TRIES)
+    assert turns == [AT_ONCE, ALONE] * (1 + TRIES)
     assert race.ratio == 2.0 / 5.0
-    assert race.turn == 0
-    race.tell(0, 1e9)
+    assert race.turn == AT_ONCE
+    race.tell(AT_ONCE, 1e9)
     assert race.ratio == 2.0 / 5.0
 
 
 def test_the_slower_way_is_not_taken_any_more() -> None:
     race = Race()
     for _ in range(1 + TRIES):
-        race.tell(0, 2.0)
-        race.tell(1, 1.0)
+        race.tell(AT_ONCE, 2.0)
+        race.tell(ALONE, 1.0)
     assert race.ratio == 2.0
-    assert race.turn == 1
+    assert race.turn == ALONE
 
 
 def test_the_record_says_which_way_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(scenario(), several=True)
     start = trainer.flat.parameters_flat.clone()
     assert trainer.execution == EAGER
-    told = {0: 3.0, 1: 1.0}
+    told = {AT_ONCE: 3.0, ALONE: 1.0}
     tell = Race.tell
     monkeypatch.setattr(Race, "tell", lambda race, way, seconds: tell(race, way, told[way]))
     for number in range(1, 6):

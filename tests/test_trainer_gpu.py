@@ -27,9 +27,9 @@ from bench.models.flat import FlatModel
 from bench.observations import OBSERVATIONS
 from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
+from bench.training.ahead import TRIES, ahead_for
 from bench.training.device import Precision
 from bench.training.execution import EAGER, Execution
-from bench.training.several import TRIES, ahead_for
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer
 from tests.phantom_trees import write_small

@@ -37,7 +37,7 @@ from bench.federation.team import ALONE, Team, longest_first, together
 from bench.federation.weights import shares, shares_of_all
 from bench.federation.work import Work
 from bench.suites.scenario import IMPLIED, Scenario
-from bench.training.several import Job
+from bench.training.ahead import Job
 
 
 class Federation(Members):

@@ -23,7 +23,7 @@ from bench.results.run import STATE_FILE
 from bench.runs.checkpoint import Checkpoint
 from bench.runs.prediction import predict_together
 from bench.suites.policies import policies_of
-from bench.training.several import ahead_for
+from bench.training.ahead import ahead_for
 from bench.training.targets import client_targets
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer

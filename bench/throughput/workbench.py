@@ -23,9 +23,9 @@ from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Scenario
 from bench.throughput.ceilings import synchronize
 from bench.throughput.counting import SAMPLES, Counts, count
+from bench.training.ahead import ahead_for
 from bench.training.device import resolve_precision
 from bench.training.execution import Execution, execution_named
-from bench.training.several import ahead_for
 from bench.training.step import AutogradStep
 from bench.training.tasks import task_for
 from bench.training.trainer import Trainer

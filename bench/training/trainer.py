@@ -24,12 +24,13 @@ from bench.models.flat import FlatModel
 from bench.randomness import address, generator
 from bench.suites.scenario import Scenario
 from bench.training import augment
+from bench.training.ahead import Ahead, Job
 from bench.training.dense import ending
 from bench.training.device import Precision, at_most_threads
 from bench.training.execution import EAGER, Execution
 from bench.training.images import NORMALISATION, ImageStore, batch_bounds, batches, passes
 from bench.training.optimizers import optimizer_for, reset, restore
-from bench.training.several import Ahead, Job, Trained
+from bench.training.several import Trained
 from bench.training.step import Hook, step_for
 from bench.training.tasks import Task
 

@@ -232,7 +232,7 @@ def several(session: Session) -> dict[str, Any]:
     """By workload of the peers, seconds a round as the engine trains them, and one by one."""
     import torch
 
-    from bench.training.several import TRIES
+    from bench.training.ahead import TRIES
     from tests.benchmarks.several_rounds import rounds_of
 
     found = {}

@@ -30,7 +30,7 @@ from bench.federation.work import Work
 from bench.models.flat import FlatModel
 from bench.randomness import address
 from bench.suites.scenario import Scenario
-from bench.training.several import Job
+from bench.training.ahead import Job
 from bench.training.step import Hook
 from bench.training.trainer import LocalResult
 
