@@ -11,15 +11,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from workload import CLIENTS, LEARNING_RATE, SELECTED, SIDE, Clock, asked, data
 
 from bench.garbage import uncollected
 from bench.runs.crew import Crew
 from bench.runs.hardware import Hardware
 from bench.runs.member import SCENARIO
 from bench.runs.source import find_source, open_data
-from bench.suites.catalog import OPTIMIZERS
-from bench.suites.scenario import Scenario
+from tests.benchmarks.peers.ours_scenario import scenario_of
+from tests.benchmarks.peers.workload import SIDE, Clock, asked, data
 
 WORKERS = 2
 
@@ -38,16 +37,7 @@ def write(folder: Path, images: np.ndarray, labels: np.ndarray) -> Path:
 def main() -> None:
     workload, rounds = asked()
     clock = Clock()
-    scenario = Scenario(
-        dataset="mnist",
-        backbone=workload.network,
-        image_size=SIDE,
-        clients=CLIENTS,
-        fraction=SELECTED / CLIENTS,
-        rounds=rounds,
-        batch_size=workload.batch,
-        optimizer=OPTIMIZERS.read({"name": "sgd", "lr": LEARNING_RATE}),
-    )
+    scenario = scenario_of(workload, rounds)
     with tempfile.TemporaryDirectory() as name, Crew(WORKERS) as crew:
         folder = Path(name)
         team = crew.enrol()
