@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from bench.baselines import (
     GROUPS,
     Baseline,
     Value,
+    library,
     list_baselines,
     load_baseline,
     load_group,
@@ -626,6 +628,26 @@ def test_a_table_of_ones_own_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
         load_baseline("mine")
     monkeypatch.setenv("BENCH_BASELINES", str(tmp_path))
     assert load_baseline("mine").title == "A table of mine"
+
+
+def test_a_table_is_read_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    load = library.load
+    monkeypatch.setattr(
+        library, "load", lambda path, error: (read.append(path), load(path, error))[1]
+    )
+    file = written(tmp_path, VALID)
+    assert load_baseline("mine", tmp_path) is load_baseline("mine", tmp_path)
+    assert len(read) == 1
+    status = file.stat()
+    written(tmp_path, VALID.replace("A table of mine", "A table of ours"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert load_baseline("mine", tmp_path).title == "A table of ours"
+    file.unlink()
+    with pytest.raises(BaselineError, match="mine"):
+        load_baseline("mine", tmp_path)
 
 
 MALFORMED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,20 @@ def load_group(name: str, folder: Path | None = None) -> tuple[Baseline, ...]:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """The table in a file. Raises BaselineError with ``file:line:col``."""
+    """The table in a file. Raises BaselineError with ``file:line:col``.
+
+    A file is read once while it stays as it is: a hundred runs are held against one table.
+    """
+    try:
+        status = path.stat()
+    except OSError:  # which reading it explains
+        return _read(path, 0, 0)
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, mtime: int, size: int) -> Baseline:
+    """``mtime`` and ``size`` tell the file as it is now from what it was."""
     document = load(path, BaselineError)
     model = validate(document, BaselineModel, BaselineError)
     if model.id != path.stem:
