@@ -20,6 +20,7 @@ from bench.garbage import uncollected
 from bench.models.densenet import DEPTHS, TINY, DenseNet
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
+from bench.models.pointwise import use_products
 from bench.models.pretrained import load_weights
 from bench.randomness import address
 
@@ -42,7 +43,8 @@ def build(
     Initialisation is drawn from ``address(seed, "init")`` and leaves the global generator as it
     was. ``pretrained`` is False, True (timm's hub) or the path of a safetensors file. ``norm``
     ``group`` replaces batch by group normalisation, after any weights are loaded. The classifier
-    computes in fp32 under autocast too (see :class:`Classifier`).
+    computes in fp32 under autocast too (see :class:`Classifier`), and 1×1 convolutions are matrix
+    products where that is faster (see :mod:`bench.models.pointwise`).
 
     Raises UsageError for an unknown backbone, an image size it cannot take, or weights that cannot
     be had: a network is never silently left random.
@@ -68,6 +70,7 @@ def build(
         load_weights(module, Path(pretrained).expanduser(), head=head)
     if norm == "group":
         to_group_norm(module)
+    use_products(module)
     return module
 
 

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
+from bench.models.pointwise import Pointwise
 from bench.observations import OBSERVATIONS
 from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
@@ -61,20 +63,30 @@ def report(benchmark, name: str, examples: int, ours: float, plain: float) -> fl
     return ratio
 
 
-def test_densenet121_at_64_pixels(benchmark, process):
+@pytest.mark.parametrize(
+    ("side", "own", "bar"),
+    [(64, True, 0.95), (64, False, 1.0), (32, False, 1.1)],
+    ids=["64px", "64px-convolutions", "32px-convolutions"],
+)
+def test_densenet121(benchmark, process, side, own, bar):
+    """Against the network as bench builds it, and against one of convolutions only."""
     batch, examples = 16, 96
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (examples, 64, 64)).astype(np.uint8)
+    images = generator.integers(0, 256, (examples, side, side)).astype(np.uint8)
     labels = generator.integers(0, 2, (examples, 14)).astype(np.float32)
     scenario = Scenario(
         observations=OBSERVATIONS,
         label_policy=tuple((name, "u-ones") for name in OBSERVATIONS),
-        image_size=64,
+        image_size=side,
         optimizer=Choice("adam", (("lr", 1e-4),)),
     )
     trainer = trainer_for(scenario, images, labels)
     dtype = trainer.precision.autocast
-    network = build("densenet121", outputs=14, image_size=64, seed=0)
+    network = build("densenet121", outputs=14, image_size=side, seed=0)
+    if not own:
+        for module in network.modules():
+            if isinstance(module, Pointwise):
+                module.__class__ = nn.Conv2d
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels)
@@ -93,7 +105,8 @@ def test_densenet121_at_64_pixels(benchmark, process):
         trainer.train(rows, epochs=1, batch_size=batch, seed_address=(0, 1, 0))
 
     seconds = side_by_side(ours, plain)
-    assert report(benchmark, "DenseNet121, 64 px, batch 16", examples, *seconds) >= 0.95
+    name = f"DenseNet121, {side} px, batch 16, {'same network' if own else 'convolutions'}"
+    assert report(benchmark, name, examples, *seconds) >= bar
     benchmark.pedantic(ours, rounds=3)
 
 
