@@ -192,8 +192,10 @@ def test_the_committed_histories_are_sessions():
 
 
 class TestSession:
-    def test_small_networks(self, monkeypatch, small_ceilings):
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_small_networks(self, monkeypatch, small_ceilings, threads):
         monkeypatch.setattr(session_module, "PATIENCE", 1000.0)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         seen = []
         session = measure(
             read_request(
@@ -211,6 +213,9 @@ class TestSession:
         assert [row["backbone"] for row in session["rows"]] == ["2nn", "mcmahan-cnn"]
         assert all(row["federated_client_images"] % 10 == 0 for row in session["rows"])
         assert all(row["training_repetitions"] >= 3 for row in session["rows"])
+        assert session["threads"] == threads
+        for row in session["rows"]:
+            assert (row["one_thread_images_per_second"] is not None) == (threads > 1)
         assert {what for what, _, _ in seen} == {"networks", "warming up", "measuring"}
         assert ("measuring", 10, 10) in seen
 
@@ -261,7 +266,7 @@ class TestSession:
         assert {row["step"] for row in session["rows"]} == {"eager"}
 
     def test_a_repetition_of_inference_is_whole_batches_unless_one_is_too_much(self):
-        session = session_module._Session(Request(seconds=5.0), CPU, lambda *_: None)
+        session = session_module._Session(Request(seconds=5.0), CPU, 1, lambda *_: None)
         fast = SimpleNamespace(evaluation_batch=300, infer=lambda images: images / 1000)
         slow = SimpleNamespace(evaluation_batch=300, infer=lambda images: images / 40)
         assert session._inference_images(fast) == 900
@@ -277,7 +282,7 @@ class TestSession:
 
     def test_a_long_federated_round_is_left_out_with_its_reason(self, monkeypatch, tmp_path):
         row = row_by_hand(rounds=[], step_seconds=1.0)
-        session = session_module._Session(Request(clients=5, seconds=1.0), CPU, lambda *_: None)
+        session = session_module._Session(Request(clients=5, seconds=1.0), CPU, 1, lambda *_: None)
         monkeypatch.setattr(session, "_once", lambda *_: None)
         session._repeat([row], tmp_path)
         assert row.remark == "no federated round: it would take 30 s; raise --seconds"

@@ -12,6 +12,7 @@ from bench.throughput.record import (
     is_busy,
     recommended,
 )
+from bench.throughput.table import advice
 from bench.throughput.workbench import Workbench
 from tests.throughput_rows import row_by_hand
 
@@ -138,6 +139,7 @@ class TestFigures:
                 "precision": precision,
                 "step": step,
                 "training_images_per_second": speed,
+                "one_thread_images_per_second": None,
             }
 
         rows = [row(8, 80.0), row(16, 98.0), row(32, 100.0), row(64, None), row(4, 99.0, "fp32")]
@@ -145,6 +147,29 @@ class TestFigures:
         (best,) = recommended(rows)
         assert (best["batch"], best["precision"], best["step"]) == (16, "bf16", "graph")
         assert recommended([row(64, None)]) == []
+
+    @pytest.mark.parametrize(
+        ("alone", "threads", "said"),
+        [(30.0, 4, "One thread does 30.0: in a federation `bench run --workers 4`"),
+         (25.0, 4, None), (None, 1, None)],
+    )  # fmt: skip
+    def test_workers_are_recommended_where_threads_share_badly(self, alone, threads, said):
+        best = {
+            "backbone": "b", "image_size": 64, "batch": 8, "precision": "bf16", "step": "eager",
+            "training_images_per_second": 100.0, "one_thread_images_per_second": alone,
+        }  # fmt: skip
+        text = advice(best, threads)
+        assert "batch 8, bf16, eager steps (100 images/s)." in text
+        assert ("may come to 120" in text) == (said is not None)
+        if said:
+            assert said in text
+
+    def test_one_thread_is_the_median_of_its_own_repetitions(self):
+        row = row_by_hand(one_thread_seconds=[2.0, 1.5, 3.0])  # 6 images each
+        assert row.record(CEILINGS)["one_thread_images_per_second"] == 3.0
+        assert row_by_hand().record(CEILINGS)["one_thread_images_per_second"] is None
+        row.fail("out of memory")
+        assert row.record(CEILINGS)["one_thread_images_per_second"] is None
 
     def test_a_machine_in_use_is_called_busy(self):
         assert is_busy(2.0, 2)

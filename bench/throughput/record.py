@@ -33,6 +33,7 @@ RECOMMENDED = (
     "precision",
     "step",
     "training_images_per_second",
+    "one_thread_images_per_second",
 )
 """The keys of a row that a recommendation repeats."""
 NEAR = 0.03

@@ -43,6 +43,8 @@ class Row:
     step_seconds: float = 0.0
     """Of one step, after the first."""
     training_seconds: list[float] = field(default_factory=list)
+    one_thread_seconds: list[float] = field(default_factory=list)
+    """The same steps on one thread, where a CPU has several."""
     peak_memory: int | None = None
     peak_memory_kind: str | None = None
     rounds: list[RoundTimes] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Row:
         self.failed = True
         self.remark = reason
         self.training_seconds.clear()
+        self.one_thread_seconds.clear()
         self.rounds.clear()
 
     def fail_rounds(self, reason: str) -> None:
@@ -85,7 +88,11 @@ class Row:
         images = self.steps * self.setting.batch
         rates = [images / seconds for seconds in self.training_seconds]
         counts, batch = self.network.training, self.setting.batch
-        return _speed("training", rates, counts, batch, ceilings, self._precision)
+        speed = _speed("training", rates, counts, batch, ceilings, self._precision)
+        alone = [images / seconds for seconds in self.one_thread_seconds]
+        return speed | {
+            "one_thread_images_per_second": _rounded(statistics.median(alone)) if alone else None
+        }
 
     def _inference(self, ceilings: Ceilings) -> dict[str, Any]:
         network = self.network

@@ -23,7 +23,7 @@ from bench.throughput.record import session_record
 from bench.throughput.request import Request, Setting
 from bench.throughput.row import Network, Row
 from bench.throughput.workbench import Rounds, Workbench
-from bench.training.device import device_name, prepare, resolve_device
+from bench.training.device import at_most_threads, device_name, prepare, resolve_device
 
 REPETITIONS, FEWEST_REPETITIONS = 5, 3
 """Of each figure; the fewer where a single step takes a third of the time."""
@@ -46,7 +46,7 @@ def measure(request: Request, device_asked: str, progress: Progress) -> dict[str
     device = resolve_device(device_asked)
     threads = prepare(device)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    session = _Session(request, device, progress)
+    session = _Session(request, device, threads, progress)
     rows = session.run()
     return session_record(
         machine=machine(device_name(device)),
@@ -61,9 +61,12 @@ def measure(request: Request, device_asked: str, progress: Progress) -> dict[str
 
 
 class _Session:
-    def __init__(self, request: Request, device: torch.device, progress: Progress) -> None:
+    def __init__(
+        self, request: Request, device: torch.device, threads: int, progress: Progress
+    ) -> None:
         self._request = request
         self._device = device
+        self._several_threads = device.type == "cpu" and threads > 1
         self._progress = progress
         self._networks: dict[tuple[str, int, str, str], Network] = {}
         self._counts: dict[tuple[str, int, str], tuple[Counts, Counts]] = {}
@@ -110,6 +113,9 @@ class _Session:
         bench.train(batch, 1)
         seconds = min(bench.train(batch, 1) for _ in "ab")
         row.peak_memory, row.peak_memory_kind = peak.bytes(), peak.kind
+        if self._several_threads:
+            with at_most_threads(1):
+                bench.train(batch, 1)
         row.execution = bench.execution
         each = self._request.seconds / REPETITIONS
         if steps := min(SHORT_STEPS, int(each / seconds)):
@@ -167,6 +173,9 @@ class _Session:
         if self._wanted(repetition, row.step_seconds * row.steps):
             seconds = network.bench.train(row.setting.batch, row.steps)
             row.training_seconds.append(seconds)
+            if self._several_threads:
+                with at_most_threads(1):
+                    row.one_thread_seconds.append(network.bench.train(row.setting.batch, row.steps))
             row.step_seconds = min(row.step_seconds, seconds / row.steps)
         if len(network.inference_seconds) <= repetition:
             network.inference_seconds.append(network.bench.infer(network.inference_images))

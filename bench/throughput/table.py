@@ -72,15 +72,22 @@ def _notes(session: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"The machine was busy when this started (load {session['load']}): figures are low."
         )
-    return notes + [_advice(best) for best in session["recommended"]]
+    return notes + [advice(best, session["threads"]) for best in session["recommended"]]
 
 
-def _advice(best: Mapping[str, Any]) -> str:
-    return (
+def advice(best: Mapping[str, Any], threads: int) -> str:
+    """What to set; and whether processes of one thread each may do more together."""
+    speed, alone = best["training_images_per_second"], best.get("one_thread_images_per_second")
+    advice = (
         f"Recommended for {best['backbone']} at {best['image_size']} px: batch {best['batch']}, "
-        f"{best['precision']}, {best['step']} steps "
-        f"({_rate(best['training_images_per_second'])} images/s)."
+        f"{best['precision']}, {best['step']} steps ({_rate(speed)} images/s)."
     )
+    if alone is not None and alone * threads > speed:
+        advice += (
+            f" One thread does {_rate(alone)}: in a federation `bench run --workers {threads}`, "
+            f"a thread each, may come to {_rate(alone * threads)}."
+        )
+    return advice
 
 
 def _counted(session: Mapping[str, Any]) -> list[str]:
