@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.errors import NonFiniteError
@@ -33,6 +35,7 @@ PIXELS = RNG.integers(0, 256, (IMAGES, SIDE, SIDE)).astype(np.uint8)
 LABELS = RNG.choice([1.0, 0.0, -1.0, np.nan], (IMAGES, 2)).astype(np.float32)
 ROWS = [np.arange(k * EACH, (k + 1) * EACH) for k in range(CLIENTS)]
 ADAM = OPTIMIZERS.read({"name": "adam", "lr": 0.01})
+PLAIN = OPTIMIZERS.read({"name": "sgd", "lr": 0.1})
 MOMENTUM = OPTIMIZERS.read({"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01})
 GRAPH = Execution(graph=True, compiled=False, reason="test")
 
@@ -75,7 +78,7 @@ class Replays:
 
 
 def scenario(**fields) -> Scenario:
-    given = {
+    usual = {
         "observations": ("Edema", "Fracture"),
         "label_policy": (("Edema", "u-ignore"), ("Fracture", "u-ones")),
         "image_size": SIDE,
@@ -83,7 +86,7 @@ def scenario(**fields) -> Scenario:
         "batch_size": 4,
         "optimizer": ADAM,
     }
-    return Scenario(**(given | fields))
+    return Scenario(**(usual | fields))
 
 
 def trainer_of(
@@ -163,7 +166,9 @@ def test_more_clients_than_copies_and_the_last_group_with_fewer() -> None:
     assert 6 < capture.replayed <= 6 * 4
 
 
-def test_only_clients_with_as_many_images_go_together() -> None:
+def test_clients_with_unequal_numbers_of_images_go_together_where_they_can() -> None:
+    """Batches of 4 4 3, 4 2, 4 4 3, 4 2 and 4 5, twice. Together: all five 4; the last alone with
+    its 5; two 2; all five 4 but the one; and so on, the fewest first."""
     rows = [ROWS[0], ROWS[1][:6], ROWS[2], ROWS[3][:6], ROWS[4][:9]]
     capture = Replays()
     together = trainer_of(scenario(), several=True, capture=capture)
@@ -171,8 +176,57 @@ def test_only_clients_with_as_many_images_go_together() -> None:
     start = alone.flat.parameters_flat.clone()
     jobs = jobs_of(rows)
     assert_same(train(together, jobs, start), train(alone, jobs, start))
-    # 0 with 2; 1 while 2 waits, so alone; 3 and 4 have nobody like them left
-    assert capture.replayed == 6
+    assert capture.recorded == 3  # 4, 3 and 2; only one client has 5
+    assert capture.replayed == 8
+
+
+@given(
+    lengths=st.lists(st.integers(0, EACH), min_size=2, max_size=CLIENTS),
+    epochs=st.integers(1, 3),
+    steps=st.none() | st.integers(0, 6),
+    fields=st.sampled_from([{}, {"optimizer": MOMENTUM}, {"optimizer": PLAIN}]),
+)
+@settings(max_examples=40, deadline=None)
+def test_clients_of_any_size_become_what_they_would_by_themselves(
+    lengths: list[int], epochs: int, steps: int | None, fields: dict
+) -> None:
+    rows = [own[:length] for own, length in zip(ROWS, lengths, strict=False)]
+    jobs = jobs_of(rows, epochs=epochs, steps=steps)
+    together, alone = (trainer_of(scenario(**fields), several=way) for way in (True, False))
+    start = alone.flat.parameters_flat.clone()
+    assert_same(train(together, jobs, start), train(alone, jobs, start))
+
+
+def waves_of(several: Several, sizes: list[list[int]]) -> list[list[int]]:
+    """The copies that go on at once, where those have batches of these sizes."""
+    inputs, targets = torch.zeros(IMAGES, 1, SIDE, SIDE), torch.zeros(IMAGES, 2)
+    feeds = [iter([(inputs[:size], targets[:size]) for size in own]) for own in sizes]
+    return [sorted(wave) for wave in several._waves(feeds)]
+
+
+def test_too_few_for_a_graph_take_their_batches_alone() -> None:
+    chosen = scenario()
+    several = Several(
+        FlatModel(Net(), "cpu"), task_for(chosen), ADAM, None, copies=9, capture=Replays()
+    )
+    assert [several.enough(clients) for clients in (1, 2, 3, 9)] == [False, False, True, True]
+    several.prepare(
+        torch.rand(4, 1, SIDE, SIDE), task_for(chosen).targets(LABELS, 0)[:4], whole=True
+    )
+    assert waves_of(several, [[4], [4], [4, 3]]) == [[0, 1, 2], [2]]
+    assert waves_of(several, [[4], [4]]) == [[0], [1]]  # two of nine copies
+    assert waves_of(several, [[3], [3], [3]]) == [[0], [1], [2]]  # no graph for these
+
+
+def test_clients_without_a_batch_in_common_are_trained_one_after_another() -> None:
+    capture = Replays()
+    together = trainer_of(scenario(), several=True, capture=capture)
+    alone = trainer_of(scenario(), several=False)
+    start = alone.flat.parameters_flat.clone()
+    jobs = jobs_of([ROWS[0][:2], ROWS[1][:3], ROWS[2][:0]])
+    assert_same(train(together, jobs, start), train(alone, jobs, start))
+    assert capture.recorded == 0
+    assert "at once" not in together.execution.reason
 
 
 def test_what_was_announced_otherwise_is_trained_as_it_is_asked_for() -> None:
@@ -205,13 +259,15 @@ def test_what_was_announced_otherwise_is_trained_as_it_is_asked_for() -> None:
     ],
     ids=["fedadam", "fedprox, which hooks into every step", "int8 and dropout"],
 )
-def test_a_federation_comes_to_the_same_model(fields: dict, tmp_path) -> None:
+@pytest.mark.parametrize("unequal", [False, True], ids=["equal", "unequal"])
+def test_a_federation_comes_to_the_same_model(fields: dict, unequal: bool, tmp_path) -> None:
     models = []
+    clients = [own[: 4 + k] for k, own in enumerate(ROWS)] if unequal else ROWS
     replays = Replays()
     for several in (True, False):
         chosen = scenario(**fields)
         trainer = trainer_of(chosen, several=several, capture=replays)
-        federation = Federation(chosen, trainer, ROWS, ClientStore(tmp_path / str(several)))
+        federation = Federation(chosen, trainer, clients, ClientStore(tmp_path / str(several)))
         losses = [federation.round(number).loss for number in range(1, 6)]
         models.append((losses, federation.parameters.clone()))
     assert models[0][0] == models[1][0]
@@ -261,10 +317,8 @@ def test_there_are_graphs_for_so_many_batch_sizes() -> None:
     inputs = torch.rand(IMAGES, 1, SIDE, SIDE)
     for size in range(1, MOST_SIZES + 1):
         several.prepare(inputs[:size], targets[:size], whole=True)
-    several.prepare(inputs[:1], targets[:1], whole=True)
+    several.prepare(inputs[: MOST_SIZES + 1], targets[: MOST_SIZES + 1], whole=True)
     assert several.ready == set(range(1, MOST_SIZES + 1))
-    with pytest.raises(RuntimeError, match=f"more than {MOST_SIZES} sizes"):
-        several.prepare(inputs[: MOST_SIZES + 1], targets[: MOST_SIZES + 1], whole=True)
 
 
 def test_a_race_takes_turns_and_then_the_faster_way() -> None:

@@ -162,8 +162,9 @@ def test_a_graph_trains_as_plain_steps_do(precision):
     np.testing.assert_allclose(mine.predict(PIXELS), plain.predict(PIXELS), atol=0.02)
 
 
+@pytest.mark.parametrize("shrink", [0, 2], ids=["equal", "unequal"])
 @pytest.mark.parametrize("backbone", ["2nn", "mcmahan-cnn"])
-def test_clients_trained_at_once_become_what_each_becomes_alone(backbone, tmp_path):
+def test_clients_trained_at_once_become_what_each_becomes_alone(backbone, shrink, tmp_path):
     """Two federations of eight clients, whose last batches are smaller: one is told of none."""
     scenario = Scenario(
         dataset="mnist",
@@ -176,7 +177,7 @@ def test_clients_trained_at_once_become_what_each_becomes_alone(backbone, tmp_pa
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, (8 * 25, 28, 28)).astype(np.uint8)
     labels = rng.integers(0, 10, 8 * 25).astype(np.float32)
-    rows = [np.arange(k * 25, (k + 1) * 25) for k in range(8)]
+    rows = [np.arange(k * 25, (k + 1) * 25 - shrink * k) for k in range(8)]
     models = []
     for several in (True, False):
         task = task_for(scenario)

@@ -2,13 +2,16 @@
 
 Whether it is depends on the network, the batch and the GPU, so it is found out: clients are trained
 at once (:mod:`bench.training.several`) and one after another by turns until each has been timed,
-and then the faster way. Clients go together whose batches are equally large, step by step.
+and then the faster way. Clients go together that follow each other in what was announced, if they
+make as many passes in batches of one size; those who announce the largest first waste least.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from statistics import median
 
 import numpy as np
@@ -46,9 +49,9 @@ class Job:
     seed_address: tuple[int, int, int]
 
     @property
-    def shape(self) -> tuple[int, int, int | None, int | None]:
-        """What those that are trained at once have in common: their batches are then as large."""
-        return len(self.rows), self.epochs, self.steps, self.batch_size
+    def kind(self) -> tuple[int, int | None, int | None]:
+        """What those that are trained at once have in common, beside batches of one size."""
+        return self.epochs, self.steps, self.batch_size
 
     @property
     def sizes(self) -> set[int]:
@@ -82,7 +85,7 @@ class Race:
         return median(at_once) / median(alone) if len(at_once) == len(alone) == TRIES else None
 
     def tell(self, way: int, seconds: float) -> None:
-        """How long that way took."""
+        """How long that way took, an image."""
         if len(self._seconds[way]) <= TRIES:
             self._seconds[way].append(seconds)
 
@@ -129,43 +132,57 @@ class Ahead:
         if done is not None:
             return done
         announced = self._expected.pop(job.seed_address, None)
-        if announced is None or announced.rows is not job.rows or announced.shape != job.shape:
+        if announced is None or announced.rows is not job.rows or announced.kind != job.kind:
             return None
         if self._against is not None or self._done or self._race.turn == ALONE:
             return None
-        alike = [other for other in self._expected.values() if other.shape == job.shape]
-        if not alike:
-            return None
-        return self._train(job, alike, batches)
+        following = takewhile(lambda other: other.kind == job.kind, self._expected.values())
+        jobs = [job, *islice(following, MOST_AT_ONCE - 1)]
+        return self._train(jobs, batches) if len(jobs) > 1 else None
 
-    def alone(self, job: Job, seconds: float) -> None:
-        """How long a training took that was done by itself."""
-        if self._race.turn == ALONE and self._race.ratio is None and len(job.rows):
-            self._race.tell(ALONE, seconds / len(job.rows))
+    def alone(self, examples: int, seconds: float) -> None:
+        """How long a training on so many images took that was done by itself."""
+        if self._race.turn == ALONE and self._race.ratio is None and examples:
+            self._race.tell(ALONE, seconds / examples)
 
-    def _train(
-        self, job: Job, alike: Sequence[Job], batches: Callable[[Job], Batches]
-    ) -> Trained | None:
-        """Trains the job and as many of those like it as there are copies for."""
+    def _train(self, jobs: list[Job], batches: Callable[[Job], Batches]) -> Trained | None:
+        """Trains as many of the jobs as there are copies for, and returns the first; None where
+        they have too few batches of one size."""
         try:
             if self._several is None:
-                self._several = self._make(min(MOST_AT_ONCE, 1 + len(alike)))
-            if not self._several.ready >= job.sizes:
-                for inputs, targets in batches(job):
-                    whole = len(inputs) == job.batch_size
-                    self._several.prepare(inputs, targets, whole=whole)
+                self._several = self._make(len(jobs))
+            several = self._several
+            jobs = jobs[: several.copies]
+            counted = Counter(size for job in jobs for size in job.sizes)
+            shared = {size for size, clients in counted.items() if several.enough(clients)}
+            if not shared:
+                return None
+            self._prepare(several, jobs, shared - several.ready, batches)
         except Exception as error:  # what an operation raises under capture is up to it
             self._against = first_line(error, named=True)
             self._several = None
             return None
-        jobs = [job, *alike[: self._several.copies - 1]]
         assert self._start is not None
-        trained = self._several.train(self._start, [batches(one) for one in jobs])
-        self._race.tell(AT_ONCE, trained[0].seconds / len(job.rows))
-        for one, done in zip(jobs, trained, strict=True):
-            self._expected.pop(one.seed_address, None)
-            self._done[one.seed_address] = done
-        return self._done.pop(job.seed_address)
+        trained = several.train(self._start, [batches(job) for job in jobs])
+        passed = sum(done.examples for done in trained)
+        self._race.tell(AT_ONCE, sum(done.seconds for done in trained) / passed)
+        for job, done in zip(jobs, trained, strict=True):
+            self._expected.pop(job.seed_address, None)
+            self._done[job.seed_address] = done
+        return self._done.pop(jobs[0].seed_address)
+
+    @staticmethod
+    def _prepare(
+        several: Several, jobs: Sequence[Job], sizes: set[int], batches: Callable[[Job], Batches]
+    ) -> None:
+        """Has a graph recorded for batches of each of those sizes."""
+        for job in jobs:
+            if sizes & job.sizes:
+                for inputs, targets in batches(job):
+                    if len(inputs) in sizes:
+                        whole = len(inputs) == job.batch_size
+                        several.prepare(inputs, targets, whole=whole)
+                sizes = sizes - job.sizes
 
 
 def ahead_for(

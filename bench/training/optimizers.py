@@ -8,6 +8,7 @@ Hutter 2019).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,17 +16,30 @@ from torch import Tensor
 
 from bench.suites.choice import Choice
 
+State = dict[str, Tensor]
+"""An optimiser's memory by name."""
+
 
 class Optimizer(Protocol):
     """An update rule with its state."""
 
     lr: float
     """The learning rate; may be changed between steps."""
-    state: dict[str, Tensor]
-    """The optimiser's memory by name, for export; the live tensors."""
+    state: State
+    """The optimiser's own memory, for export; the live tensors."""
+
+    def new_state(self, like: Tensor) -> State:
+        """The memory before the first step, for a vector like this one."""
+        ...
 
     def step(self, parameters: Tensor, gradients: Tensor) -> None:
         """One update of (P,) ``parameters`` in place; ``gradients`` is left as it is."""
+        ...
+
+    def step_each(
+        self, parameters: list[Tensor], gradients: list[Tensor], states: Sequence[State]
+    ) -> None:
+        """One update of each of several vectors by its own state, in as few kernels as one."""
         ...
 
 
@@ -48,19 +62,30 @@ class SGD:
         self._weight_decay = weight_decay
         self.plain = not momentum and not weight_decay
         """Whether a step is w ← w - lr·g and nothing else."""
-        self.state: dict[str, Tensor] = {}
-        if momentum:
-            self.state["momentum"] = torch.zeros_like(like)
+        self.state = self.new_state(like)
+
+    def new_state(self, like: Tensor) -> State:
+        """The momentum, zero; nothing where there is none."""
+        return {"momentum": torch.zeros_like(like)} if self._momentum else {}
 
     def step(self, parameters: Tensor, gradients: Tensor) -> None:
         """w ← w - lr·v, v ← momentum·v + g + weight_decay·w (Nesterov: g + momentum·v)."""
         if self.plain:
             parameters.add_(gradients, alpha=-self.lr)
+        else:
+            self.step_each([parameters], [gradients], [self.state])
+
+    def step_each(
+        self, parameters: list[Tensor], gradients: list[Tensor], states: Sequence[State]
+    ) -> None:
+        """:meth:`step` for several vectors."""
+        if self.plain:
+            torch._foreach_add_(parameters, gradients, alpha=-self.lr)
             return
         torch._fused_sgd_(
-            [parameters],
-            [gradients],
-            list(self.state.values()),
+            parameters,
+            gradients,
+            [tensor for state in states for tensor in state.values()],
             weight_decay=self._weight_decay,
             momentum=self._momentum,
             lr=self.lr,
@@ -90,7 +115,11 @@ class Adam:
         self._eps = eps
         self._weight_decay = weight_decay
         self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self.state = {
+        self.state = self.new_state(like)
+
+    def new_state(self, like: Tensor) -> State:
+        """No steps yet, and moments of zero."""
+        return {
             "steps": torch.zeros((), device=like.device),
             "first_moment": torch.zeros_like(like),
             "second_moment": torch.zeros_like(like),
@@ -98,15 +127,21 @@ class Adam:
 
     def step(self, parameters: Tensor, gradients: Tensor) -> None:
         """Bias-corrected; ``state["steps"]`` counts."""
-        state = self.state
-        state["steps"].add_(1)
+        self.step_each([parameters], [gradients], [self.state])
+
+    def step_each(
+        self, parameters: list[Tensor], gradients: list[Tensor], states: Sequence[State]
+    ) -> None:
+        """:meth:`step` for several vectors."""
+        steps = [state["steps"] for state in states]
+        torch._foreach_add_(steps, 1)
         self._kernel(
-            [parameters],
-            [gradients],
-            [state["first_moment"]],
-            [state["second_moment"]],
+            parameters,
+            gradients,
+            [state["first_moment"] for state in states],
+            [state["second_moment"] for state in states],
             [],
-            [state["steps"]],
+            steps,
             lr=self.lr,
             beta1=self._beta1,
             beta2=self._beta2,
@@ -137,7 +172,7 @@ def reset(optimizer: Optimizer) -> None:
         tensor.zero_()
 
 
-def restore(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
+def restore(optimizer: Optimizer, state: State) -> None:
     """Copies ``state`` (from an optimiser of the same kind and size) in; itself is a no-op."""
     assert state.keys() == optimizer.state.keys(), "the state of another optimiser"
     for name, tensor in optimizer.state.items():

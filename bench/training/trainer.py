@@ -128,8 +128,8 @@ class Trainer:
         self.targets = targets.to(self.flat.device)
 
     def expect(self, jobs: Iterable[Job], start: Tensor) -> None:
-        """Announces trainings without a hook, in the order in which they will be asked for, each
-        from (P,) ``start``, which stays as it is until then."""
+        """Announces trainings without a hook, in the order in which they will be asked for, best
+        the largest first, each from (P,) ``start``, which stays as it is until then."""
         if self._ahead is not None:
             self._ahead.expect(jobs, start)
 
@@ -166,7 +166,7 @@ class Trainer:
         if done is not None:
             return self._take(job, done)
         result = self._alone(job)
-        self._ahead.alone(job, result.seconds)
+        self._ahead.alone(result.examples, result.seconds)
         return result
 
     def _alone(

@@ -73,7 +73,7 @@ class Scale:
     clients: tuple[tuple[int, int], ...]
     """(clients, whole batches each)."""
     workloads: tuple[str, ...]
-    """Of the peers."""
+    """Of the peers, as they are or with clients of unequal size."""
     tests: str
     """What pytest is to choose, by its -k."""
 
@@ -90,7 +90,7 @@ FULL = Scale(
     patients=5000,
     images=223_414,
     clients=((5, 40), (100, 3)),
-    workloads=("2nn", "2nn-small", "cnn"),
+    workloads=("2nn", "2nn-unequal", "2nn-small", "cnn"),
     tests="",
 )
 DRY = Scale(
@@ -105,7 +105,7 @@ DRY = Scale(
     patients=8,
     images=50,
     clients=((2, 1), (3, 1)),
-    workloads=("2nn-small",),
+    workloads=("2nn-small", "2nn-small-unequal"),
     tests="dropout",
 )
 

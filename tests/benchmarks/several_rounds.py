@@ -12,12 +12,21 @@ from bench.training.device import prepare, resolve_device
 from tests.benchmarks.peers.ours_federation import federation_of
 from tests.benchmarks.peers.workload import WORKLOADS
 
+UNEQUAL, LEAST = "-unequal", 0.1
+"""A workload's clients have from all of their images down to a tenth, where its name ends so."""
+
 
 class Rounds:
     """One federation, round by round."""
 
     def __init__(self, workload: str, device: torch.device, folder: Path, *, at_once: bool) -> None:
-        self._federation = federation_of(WORKLOADS[workload], device, folder, at_once=at_once)
+        self._federation = federation_of(
+            WORKLOADS[workload.removesuffix(UNEQUAL)],
+            device,
+            folder,
+            at_once=at_once,
+            least=LEAST if workload.endswith(UNEQUAL) else 1.0,
+        )
         self._number = 0
 
     @property

@@ -21,9 +21,15 @@ from tests.benchmarks.peers.workload import CLIENTS, SIDE, Workload, data, rows
 
 
 def federation_of(
-    workload: Workload, device: torch.device, folder: Path, *, at_once: bool = True
+    workload: Workload,
+    device: torch.device,
+    folder: Path,
+    *,
+    at_once: bool = True,
+    least: float = 1.0,
 ) -> Federation:
-    """Before its first round. ``at_once`` lets a GPU train several clients at once."""
+    """Before its first round. ``at_once`` lets a GPU train several clients at once; clients have
+    from all of their images down to that share of them."""
     images, labels = data(workload)
     scenario = scenario_of(workload)
     task = task_for(scenario)
@@ -44,5 +50,6 @@ def federation_of(
         ahead if at_once else None,
     )
     everyone = np.arange(len(images))
-    shares = [everyone[rows(workload, client)] for client in range(CLIENTS)]
+    kept = np.linspace(workload.images, least * workload.images, CLIENTS).round().astype(int)
+    shares = [everyone[rows(workload, client)][: kept[client]] for client in range(CLIENTS)]
     return Federation(scenario, trainer, shares, ClientStore(folder))
