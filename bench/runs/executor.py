@@ -222,6 +222,8 @@ class _Suite:
         self._materials: dict[tuple[str, int], Material] = {}
         self._hardware: Hardware | None = None
         self._neighbours = Neighbours()
+        self._hinted = False
+        """Whether workers were spoken of."""
 
     def run(self, items: Sequence[Item]) -> None:
         """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
@@ -257,6 +259,7 @@ class _Suite:
             from bench.runs.worker import run_scenario  # the others are starting meanwhile
 
         hardware = self._open_hardware()
+        self._note_workers(item.planned.scenario, hardware)
         material = self._material(item.planned.scenario)
         try:
             if self.options.fresh:
@@ -338,6 +341,17 @@ class _Suite:
         if processes > 1 and hardware.device.type == "cpu" and processes * hardware.threads > cores:
             threads = "a thread" if hardware.threads == 1 else f"{hardware.threads} threads"
             self.report.note(f"{processes} workers of {threads} each take turns on {cores} cores")
+
+    def _note_workers(self, scenario: Scenario, hardware: Hardware) -> None:
+        """Says so, once, where processes would train a round's clients faster than threads."""
+        from bench.runs.sharing import workers_hint
+
+        alone = self.crew.place.processes == 1
+        if hardware.device.type == "cpu" and not hardware.asked and alone and not self._hinted:
+            hint = workers_hint(scenario, hardware.threads)
+            if hint is not None:
+                self._hinted = True
+                self.report.note(hint)
 
     def _note_neighbours(self, hardware: Hardware) -> None:
         """Says so where the cores that threads were chosen for are in use."""
