@@ -15,9 +15,9 @@ from bench.scoring.bootstrap import _cumulate, bootstrap, percentile_interval
 from bench.scoring.delong import influence
 from bench.scoring.holm import holm
 from bench.scoring.paired import (
+    Difference,
     difference_test,
     paired_mean_test,
-    paired_test,
     paired_tests,
 )
 from tests.test_scoring_auroc import slow_delong
@@ -28,6 +28,13 @@ def drawn(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = (rng.random(n) < 0.3).astype(float)
     shared = rng.normal(size=n)
     return labels, labels + shared, np.round(0.7 * labels + 0.8 * shared + rng.normal(size=n), 1)
+
+
+def paired_test(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
+    """Of one observation, for scores (n,), or (m, n) with m members."""
+    first, second = (np.atleast_2d(values)[:, :, None] for values in (a, b))
+    (found,) = paired_tests(labels[:, None], first, second, ("",))
+    return found
 
 
 @pytest.mark.parametrize("seed", range(4))

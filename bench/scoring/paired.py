@@ -76,17 +76,6 @@ def difference_test(
     )
 
 
-def paired_test(
-    labels: NDArray[np.floating],
-    a: NDArray[np.floating],
-    b: NDArray[np.floating],
-    confidence: float = 0.95,
-) -> Difference:
-    """Paired DeLong test of two sets of scores (n,), or (m, n) with m members, for labels (n,)."""
-    sets = [np.atleast_2d(values)[:, :, None] for values in (a, b)]
-    return paired_tests(labels[:, None], sets[0], sets[1], ("",), confidence)[0]
-
-
 def paired_tests(
     labels: NDArray[np.floating],
     a: NDArray[np.floating],
