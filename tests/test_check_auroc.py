@@ -14,13 +14,13 @@ from bench.comparison.verdicts import Finding
 from bench.observations import COMPETITION
 from bench.results.run import Run, scores_file
 from bench.scoring.holm import holm
-from bench.scoring.paired import paired_test
 from bench.scoring.studies import StudyScores
 from bench.suites.gates import AurocGate
 from tests.runs_on_disk import (
     some_scores,
     write_run,
 )
+from tests.test_scoring_tests import paired_test
 
 
 @pytest.fixture

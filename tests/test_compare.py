@@ -21,12 +21,12 @@ from bench.comparison.tables import comparison_table, flat_table, matrix
 from bench.errors import BaselineError, NotComparable, ResultsError, UsageError
 from bench.observations import COMPETITION
 from bench.results.run import Run
-from bench.scoring.paired import paired_test
 from bench.scoring.report import score_studies
 from bench.scoring.studies import StudyScores
 from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Scenario
 from tests.runs_on_disk import bare_run, some_scores, write_run
+from tests.test_scoring_tests import paired_test
 
 CHEXPERT = {"name": "CheXpert-v1.0-small", "digest": "c" * 64, "synthetic": False}
 POOLED = Scenario(
