@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -104,6 +105,7 @@ def start(folder: Path, arguments: list[str | Path], before: str) -> subprocess.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,  # as a shell starts a command
     )
 
 
@@ -305,6 +307,26 @@ def test_an_interrupt_leaves_no_process_and_a_run_to_carry_on(
     assert "interrupted; the same command carries on" in errors
     assert "Traceback" not in errors
     assert run_in(tmp_path).status == "interrupted"
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3])
+def test_an_interrupt_while_the_others_start_is_one_too(
+    folder: Path, tmp_path: Path, none_left: list[psutil.Process], after: float
+) -> None:
+    """A terminal sends SIGINT to the whole group of processes in the foreground."""
+    process = start(folder, run(folder, "long", tmp_path, "--workers", "2"), HEARING)
+    end = time.monotonic() + 60
+    while not (children := children_of(process)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    none_left += children
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "interrupted; the same command carries on" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_client_that_diverges_fails_its_scenario_only_and_is_told_once(

@@ -170,6 +170,7 @@ def _start(inherit: Sequence[int]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         pass_fds=tuple(inherit),
+        process_group=0,  # Ctrl-C is for the process that started it
         env={**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{found}" if found else package},
     )
 

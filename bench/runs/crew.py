@@ -160,6 +160,7 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                process_group=0,  # Ctrl-C is for the leader, also while this one starts
             )
             theirs.close()
             self._started.append(_Started(process, errors))
