@@ -64,6 +64,7 @@ class QuadraticTrainer:
         self.flat = FlatModel(module(start), "cpu")
         self.step_a_row = step_a_row
         self.optimizer = Plain(float(scenario.optimizer["lr"]))
+        self.ahead = None
         self.targets = torch.as_tensor(targets, dtype=torch.float32).reshape(-1, len(start))
         self.seed_addresses: list[tuple[int, int, int]] = []
 
@@ -97,9 +98,6 @@ class QuadraticTrainer:
             seconds=1.0,
             optimizer_state={},
         )
-
-    def expect(self, jobs, start) -> None:
-        """Every client is trained by itself."""
 
     def recalibrate(self, rows, batch_size=64) -> None:
         """There is nothing to recalibrate."""

@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.flat = FlatModel(Norm(), "cpu")
-        self.optimizer = None
+        self.optimizer = self.ahead = None
         self.starts: list[list[float]] = []
         self.recalibrated: list[tuple[int, list[float]]] = []
 
@@ -52,9 +52,6 @@ class Recorder:
         mean, variance, batches = FOUND[0 if rows[0] == 0 else 1]
         self.flat.buffers_flat.copy_(torch.tensor([mean * scale, variance * scale]))
         self.flat.counters_flat.add_(batches)
-
-    def expect(self, jobs, start) -> None:
-        """Every client is trained by itself."""
 
     def recalibrate(self, rows, batch_size=64) -> None:
         self.recalibrated.append((int(rows[0]), self.flat.parameters_flat.tolist()))

@@ -113,7 +113,8 @@ def jobs_of(rows=ROWS, *, number: int = 1, epochs: int = 2, steps: int | None = 
 
 def train(trainer: Trainer, jobs: list[Job], start: Tensor) -> list[tuple]:
     """What became of each: loss, images, steps, norm and parameters."""
-    trainer.expect(jobs, start)
+    if trainer.ahead is not None:
+        trainer.ahead.expect(jobs, start)
     found = []
     for job in jobs:
         trainer.flat.parameters_flat.copy_(start)
@@ -235,13 +236,13 @@ def test_what_was_announced_otherwise_is_trained_as_it_is_asked_for() -> None:
     alone = trainer_of(scenario(), several=False)
     start = alone.flat.parameters_flat.clone()
     asked = jobs_of(ROWS[:2], epochs=1)
-    together.expect(jobs_of(ROWS[:2], epochs=3), start)
+    together.ahead.expect(jobs_of(ROWS[:2], epochs=3), start)
     for trainer in (together, alone):
         trainer.flat.parameters_flat.copy_(start)
         trainer.train(ROWS[0], epochs=1, batch_size=4, seed_address=asked[0].seed_address)
     assert torch.equal(together.flat.parameters_flat, alone.flat.parameters_flat)
     hooked = []
-    together.expect(asked, start)
+    together.ahead.expect(asked, start)
     together.train(
         ROWS[1], epochs=1, batch_size=4, seed_address=asked[1].seed_address,
         hook=lambda parameters, gradients: hooked.append(1),
@@ -280,7 +281,7 @@ def test_the_client_that_diverges_is_named() -> None:
     chosen = scenario(optimizer=OPTIMIZERS.read({"name": "sgd", "lr": 1e30}))
     trainer = trainer_of(chosen, several=True)
     jobs = jobs_of()
-    trainer.expect(jobs, trainer.flat.parameters_flat.clone())
+    trainer.ahead.expect(jobs, trainer.flat.parameters_flat.clone())
     with pytest.raises(NonFiniteError) as caught:
         trainer.train(ROWS[0], epochs=2, batch_size=4, seed_address=jobs[0].seed_address)
     assert caught.value.where == "round 1, client 0"

@@ -135,8 +135,8 @@ class Federation(Members):
         return torch.cat([torch.zeros(0, dtype=torch.int64), *places]).to(self.parameters.device)
 
     def round(self, number: int, clients: Sequence[int] | None = None) -> RoundResult:
-        """Round ``number``, 1-based. ``clients`` are visited, in that order, in place of those
-        drawn for the round; the order does not change a bit of the result.
+        """Round ``number``, 1-based. ``clients`` are visited, in that order unless the trainer does
+        several at once, in place of those drawn; the order does not change a bit of the result.
 
         Raises NonFiniteError, naming the round and the tensor, where the new global model holds NaN
         or infinity, what the trainer raises, which names the client as well, and before anyone is
@@ -202,30 +202,27 @@ class Federation(Members):
         return join(into, reduce(self.team, work, sums, counters=counters, stack=into.stack))
 
     def _announced(self, here: Sequence[int], taking: Participation) -> Sequence[int]:
-        """The clients in the order in which to visit them, which changes nothing.
+        """The clients in the order in which to visit them, which changes no result.
 
-        The trainer is told of local trainings that are nothing but steps from the global
-        parameters, the largest first, so that it can do several at once that are much alike.
+        Where the trainer can do several trainings at once, it is told of those that are nothing but
+        steps from the global parameters, the largest first, so that neighbours are much alike.
         """
-        alike = self.strategy.local is train_plainly and not self._personal.numel()
-        work, rows, images = taking.work, self._rows, self._sizes
-        order = sorted(
-            here if alike else (),
-            key=lambda client: (work[client].epochs, work[client].steps or 0, images[client]),
-            reverse=True,
-        )
-        jobs = (
-            Job(
-                rows=rows[client],
-                epochs=work[client].epochs,
-                steps=work[client].steps,
+        ahead, plain = self.trainer.ahead, self.strategy.local is train_plainly
+        if ahead is None or not plain or self._personal.numel():
+            return here
+        jobs = {
+            client: Job(
+                rows=self._rows[client],
+                epochs=taking.work[client].epochs,
+                steps=taking.work[client].steps,
                 batch_size=self.scenario.batch_size,
                 seed_address=(self.scenario.seed, self._round, client),
             )
-            for client in order
-        )
-        self.trainer.expect(jobs, self.parameters)
-        return order if alike else here
+            for client in here
+        }
+        order = sorted(here, key=lambda client: jobs[client].size, reverse=True)
+        ahead.expect([jobs[client] for client in order], self.parameters)
+        return order
 
     @contextmanager
     def _summing(self) -> Iterator[None]:

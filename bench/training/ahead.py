@@ -54,6 +54,11 @@ class Job:
         return self.epochs, self.steps, self.batch_size
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """By which those of one kind come to stand together, and among them the equally long."""
+        return self.epochs, self.steps or 0, len(self.rows)
+
+    @property
     def sizes(self) -> set[int]:
         """Of its batches."""
         bounds = batch_bounds(len(self.rows), self.batch_size)
@@ -120,8 +125,8 @@ class Ahead:
         )
 
     def expect(self, jobs: Iterable[Job], start: Tensor) -> None:
-        """Announces trainings in the order in which they will be asked for, all from (P,)
-        ``start``, which stays as it is until the last was asked for."""
+        """Announces trainings without a hook, in the order in which they will be asked for, best
+        the largest first, all from (P,) ``start``, which stays as it is until the last was."""
         self._done.clear()
         self._expected = {job.seed_address: job for job in jobs}
         self._start = start

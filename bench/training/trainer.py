@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,7 +78,7 @@ class Trainer:
     targets : what ``task.targets`` gave for those n rows.
     precision : of forward and backward; weights, optimiser and loss are fp32.
     execution : how steps are to be executed.
-    ahead : trains several clients at once where that is faster.
+    ahead : trains several clients at once where that is faster, if it is told of them.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Trainer:
         found = ending(flat.module)
         self._linear = found is not None and not found.body
         """Whether there are only linear layers and ReLUs, which draw no random numbers."""
-        self._ahead = ahead
+        self.ahead = ahead
         self._mode: str | None = None
         self._largest = PREDICTION_PIXELS[flat.device.type]
 
@@ -119,19 +119,13 @@ class Trainer:
     def execution(self) -> Execution:
         """How whole batches are executed; before any training, what is to be tried."""
         execution = self._step.execution
-        says = None if self._ahead is None else self._ahead.says
+        says = None if self.ahead is None else self.ahead.says
         return replace(execution, reason=f"{execution.reason}; {says}") if says else execution
 
     def set_targets(self, targets: Tensor) -> None:
         """Other targets for the same rows, such as a teacher's (``task.relabel``)."""
         assert targets.shape == self.targets.shape
         self.targets = targets.to(self.flat.device)
-
-    def expect(self, jobs: Iterable[Job], start: Tensor) -> None:
-        """Announces trainings without a hook, in the order in which they will be asked for, best
-        the largest first, each from (P,) ``start``, which stays as it is until then."""
-        if self._ahead is not None:
-            self._ahead.expect(jobs, start)
 
     def train(
         self,
@@ -160,13 +154,13 @@ class Trainer:
         job = Job(
             rows=rows, epochs=epochs, steps=steps, batch_size=batch_size, seed_address=seed_address
         )
-        if self._ahead is None or hook is not None or optimizer_state is not None:
+        if self.ahead is None or hook is not None or optimizer_state is not None:
             return self._alone(job, hook, optimizer_state)
-        done = self._ahead.get(job, self._batches)
+        done = self.ahead.get(job, self._batches)
         if done is not None:
             return self._take(job, done)
         result = self._alone(job)
-        self._ahead.alone(result.examples, result.seconds)
+        self.ahead.alone(result.examples, result.seconds)
         return result
 
     def _alone(

@@ -25,7 +25,7 @@ CLIENTS, ROUND = 100, 10
 class NoWork:
     """A trainer whose local steps cost nothing. Looking at what they left is one of them."""
 
-    optimizer = None
+    optimizer = ahead = None
 
     def __init__(self, module: nn.Module) -> None:
         self.flat = FlatModel(module, "cpu")
@@ -40,9 +40,6 @@ class NoWork:
             optimizer_state={},
             norm=self._norm,
         )
-
-    def expect(self, jobs, start) -> None:
-        """Every client is trained by itself."""
 
     def recalibrate(self, rows, batch_size=64) -> None:
         """Nothing to do."""

@@ -15,7 +15,7 @@ client and of the server are dictionaries of tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -30,7 +30,7 @@ from bench.federation.work import Work
 from bench.models.flat import FlatModel
 from bench.randomness import address
 from bench.suites.scenario import Scenario
-from bench.training.ahead import Job
+from bench.training.ahead import Ahead
 from bench.training.step import Hook
 from bench.training.trainer import LocalResult
 
@@ -45,8 +45,8 @@ class LocalTrainer(Protocol):
 
     flat: FlatModel
     optimizer: Any
-
-    def expect(self, jobs: Iterable[Job], start: Tensor) -> None: ...
+    ahead: Ahead | None
+    """To be told of trainings to come, where several may be done at once."""
 
     def train(
         self,
