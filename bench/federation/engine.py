@@ -220,7 +220,7 @@ class Federation(Members):
             )
             for client in here
         }
-        order = sorted(here, key=lambda client: jobs[client].size, reverse=True)
+        order = sorted(here, key=lambda client: jobs[client].sort_key, reverse=True)
         ahead.expect([jobs[client] for client in order], self.parameters)
         return order
 

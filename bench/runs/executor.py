@@ -15,9 +15,9 @@ from bench.garbage import uncollected
 from bench.locations import cache_folder
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
+from bench.runs.advice import Advice
 from bench.runs.crew import Crew
 from bench.runs.material import Data, Material
-from bench.runs.neighbours import Neighbours
 from bench.runs.plan import Item, plan
 from bench.runs.reporting import Reporter, headline_text, reporter
 from bench.runs.source import Source, data_if_there, find_sources, open_data
@@ -221,9 +221,7 @@ class _Suite:
         self.outcome = outcome
         self._materials: dict[tuple[str, int], Material] = {}
         self._hardware: Hardware | None = None
-        self._neighbours = Neighbours()
-        self._hinted = False
-        """Whether workers were spoken of."""
+        self._advice = Advice(report.note)
 
     def run(self, items: Sequence[Item]) -> None:
         """Runs what is left; stops early on an interrupt or, if asked, on a failure."""
@@ -259,7 +257,7 @@ class _Suite:
             from bench.runs.worker import run_scenario  # the others are starting meanwhile
 
         hardware = self._open_hardware()
-        self._note_workers(item.planned.scenario, hardware)
+        self._advice.of_scenario(item.planned.scenario, hardware)
         material = self._material(item.planned.scenario)
         try:
             if self.options.fresh:
@@ -329,37 +327,8 @@ class _Suite:
                 place=self.crew.place,
                 team=self.crew.enrol().size,
             )
-            self._note_turns(self._hardware)
-            self._note_neighbours(self._hardware)
+            self._advice.of_hardware(self._hardware, self.crew.place)
         return self._hardware
-
-    def _note_turns(self, hardware: Hardware) -> None:
-        """Says so where there are fewer cores than threads to compute with."""
-        from bench.environment import machine
-
-        processes, cores = self.crew.place.processes, machine(gpu=None)["cores"]
-        if processes > 1 and hardware.device.type == "cpu" and processes * hardware.threads > cores:
-            threads = "a thread" if hardware.threads == 1 else f"{hardware.threads} threads"
-            self.report.note(f"{processes} workers of {threads} each take turns on {cores} cores")
-
-    def _note_workers(self, scenario: Scenario, hardware: Hardware) -> None:
-        """Says so, once, where processes would train a round's clients faster than threads."""
-        from bench.runs.sharing import workers_hint
-
-        alone = self.crew.place.processes == 1
-        if hardware.device.type == "cpu" and not hardware.asked and alone and not self._hinted:
-            hint = workers_hint(scenario, hardware.threads)
-            if hint is not None:
-                self._hinted = True
-                self.report.note(hint)
-
-    def _note_neighbours(self, hardware: Hardware) -> None:
-        """Says so where the cores that threads were chosen for are in use."""
-        alone = self.crew.place.processes == 1  # workers' start would pass for another program's
-        if hardware.device.type == "cpu" and not hardware.asked and alone:
-            warning = self._neighbours.warning(hardware.threads)
-            if warning is not None:
-                self.report.note(warning)
 
 
 def _surprise(folder: Path, error: Exception) -> str:

@@ -78,16 +78,16 @@ def _notes(session: Mapping[str, Any]) -> list[str]:
 def advice(best: Mapping[str, Any], threads: int) -> str:
     """What to set; and whether processes of one thread each may do more together."""
     speed, alone = best["training_images_per_second"], best.get("one_thread_images_per_second")
-    advice = (
+    text = (
         f"Recommended for {best['backbone']} at {best['image_size']} px: batch {best['batch']}, "
         f"{best['precision']}, {best['step']} steps ({_rate(speed)} images/s)."
     )
     if alone is not None and alone * threads > speed:
-        advice += (
+        text += (
             f" One thread does {_rate(alone)}: in a federation `bench run --workers {threads}`, "
             f"a thread each, may come to {_rate(alone * threads)}."
         )
-    return advice
+    return text
 
 
 def _counted(session: Mapping[str, Any]) -> list[str]:

@@ -54,7 +54,7 @@ class Job:
         return self.epochs, self.steps, self.batch_size
 
     @property
-    def size(self) -> tuple[int, int, int]:
+    def sort_key(self) -> tuple[int, int, int]:
         """By which those of one kind come to stand together, and among them the equally long."""
         return self.epochs, self.steps or 0, len(self.rows)
 

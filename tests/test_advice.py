@@ -1,16 +1,15 @@
-"""Where workers are spoken of: by hand, and in a run."""
+"""What is said of the cores: of workers by hand, and all of it together."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.runs.crew import Crew
-from bench.runs.executor import Options, Outcome, _Suite
+from bench.runs.advice import Advice
+from bench.runs.crew import Place
 from bench.runs.hardware import Hardware
-from bench.runs.sharing import SMALL_STEP, workers_hint
+from bench.runs.neighbours import Neighbours
+from bench.runs.sharing import workers_hint
 from bench.suites.catalog import STRATEGIES
 from bench.suites.scenario import Scenario
 
@@ -47,25 +46,33 @@ def test_workers_are_spoken_of_where_threads_gain_little(
         assert f": --workers {workers} would share them out" in hint
 
 
-def test_the_limit_is_that_of_the_measurement() -> None:
-    assert SMALL_STEP == 16 * 128**2
-
-
 @pytest.mark.parametrize(
-    ("hardware", "crew", "times"),
+    ("hardware", "processes", "busy", "said"),
     [
-        ({}, Crew(), 1),
-        ({"asked": True}, Crew(), 0),
-        ({"device": torch.device("cuda", 0)}, Crew(), 0),
-        ({}, Crew(workers=2), 0),
+        ({}, 1, None, ["--workers 2"]),
+        ({"asked": True}, 1, None, []),
+        ({"device": torch.device("cuda", 0)}, 1, "busy", []),
+        ({}, 2, "busy", []),
+        ({"threads": 999}, 2, None, ["take turns"]),
+        ({}, 1, "--threads 1 may be", ["--threads 1 may be"]),
     ],
-    ids=["once", "threads were asked for", "GPU", "workers were asked for"],
+    ids=["once", "asked for", "GPU", "workers", "few cores", "busy cores are no place for more"],
 )
-def test_a_run_says_it_once(hardware: dict, crew: Crew, times: int) -> None:
-    said: list[str] = []
-    report = SimpleNamespace(note=said.append)
-    suite = _Suite(Options(suite="any"), {}, report, Outcome(suite="any"), crew)  # type: ignore[arg-type]
+def test_a_run_says_each_thing_once(
+    monkeypatch: pytest.MonkeyPatch,
+    hardware: dict,
+    processes: int,
+    busy: str | None,
+    said: list[str],
+) -> None:
+    monkeypatch.setattr(Neighbours, "warning", lambda self, threads: busy)
+    monkeypatch.setattr("bench.runs.advice.machine", lambda gpu: {"cores": 4})
+    heard: list[str] = []
+    advice = Advice(heard.append)
     usual = {"device": torch.device("cpu"), "threads": 2}
+    machine = Hardware(**(usual | hardware))
+    advice.of_hardware(machine, Place(processes=processes))
     for _ in "ab":
-        suite._note_workers(scenario(), Hardware(**(usual | hardware)))
-    assert len(said) == times
+        advice.of_scenario(scenario(), machine)
+    assert len(heard) == len(said)
+    assert all(words in line for words, line in zip(said, heard, strict=True))
