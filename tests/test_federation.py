@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,6 +136,21 @@ def test_the_order_of_visits_does_not_change_a_bit(tmp_path):
         results = [federation.round(r, clients=order) for r in (1, 2, 3)]
         ends.append((bits(federation.state()), [replace(r, seconds=0) for r in results]))
     assert ends[0] == ends[1] == ends[2]
+
+
+def test_what_does_several_trainings_at_once_is_told_of_the_largest_first(tmp_path):
+    told = []
+    federation = toy(tmp_path, targets=[0.0] * 6, clients=((0,), (1, 2, 3), (4, 5)))
+    federation.trainer.ahead = SimpleNamespace(expect=lambda jobs, start: told.append(jobs))
+    federation.round(1)
+    assert [len(job.rows) for job in told[0]] == [3, 2, 1]
+    visited = federation.trainer.seed_addresses
+    assert visited == [job.seed_address for job in told[0]] == [(0, 1, 1), (0, 1, 2), (0, 1, 0)]
+    hooked = toy(tmp_path / "hooked", "fedprox", mu=0.1)
+    hooked.trainer.ahead = federation.trainer.ahead
+    hooked.round(1)
+    assert len(told) == 1
+    assert [client for _, _, client in hooked.trainer.seed_addresses] == [0, 1]
 
 
 @pytest.mark.parametrize(

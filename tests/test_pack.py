@@ -418,8 +418,9 @@ def test_the_journal_cuts_what_is_torn_and_starts_anew_after_a_boot(tmp_path: Pa
 # Processes
 
 PACKER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
 from bench.data.chexpert import read_tree
 from bench.data.pack import pack
 split = read_tree(Path(sys.argv[1])).splits["train"]
@@ -433,7 +434,9 @@ def packer(root: Path, cache: Path, workers: int, size: int = 96) -> subprocess.
     return subprocess.Popen(
         [sys.executable, "-c", PACKER, root, cache, str(workers), str(size)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )
 
 
@@ -487,6 +490,23 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in found) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+
+
+def test_an_interrupt_is_for_the_process_that_started_the_workers(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole group; here while they start, before they could ignore it."""
+    split = numbered_tree(tmp_path / "tree", 8 * CHUNK)
+    process = packer(split.root, tmp_path / "cache", 2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system does not list a process's children")
+    while len(children.read_text().split()) < 2:
+        assert process.poll() is None
+    time.sleep(0.03)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert errors.count("Traceback") == 1, errors
+    assert errors.endswith("KeyboardInterrupt\n")
 
 
 def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
