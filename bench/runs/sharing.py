@@ -1,9 +1,9 @@
 """Whether the clients of a round are better trained by processes than by threads.
 
 Threads share each operation out, and wait for each other at its end; where images are small that
-takes much of what they gain. DenseNet121 in batches of 16 on two cores, with two threads over one:
-1.25 times as fast at 32 px, 1.4 at 64, 1.3 at 128, but 1.7 at 224 and 1.8 at 320. Two processes
-have a client each instead; at 32 px five clients take two thirds of the time.
+takes much of what they gain. DenseNet121 in batches of 16: on two cores two threads are 1.1 to 1.25
+times as fast as one at 32 px, 1.1 to 1.4 at 64, 1.2 to 1.3 at 128 and 1.3 to 1.7 at 224 (``bench
+throughput``). Processes have a client each instead.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import nn
 
 from bench.models.backbone import build
 from bench.models.flat import FlatModel
-from bench.models.pointwise import Pointwise
+from bench.models.pointwise import Pointwise, use_products
 from bench.observations import OBSERVATIONS
 from bench.suites.choice import Choice
 from bench.suites.scenario import Scenario
@@ -108,6 +108,28 @@ def test_densenet121(benchmark, process, side, own, bar):
     name = f"DenseNet121, {side} px, batch 16, {'same network' if own else 'convolutions'}"
     assert report(benchmark, name, examples, *seconds) >= bar
     benchmark.pedantic(ours, rounds=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("side", "bar"), [(1, 1.5), (4, 1.1), (10, 1.0), (40, 0.8)])
+def test_a_pointwise_convolution(benchmark, process, side, bar, dtype):
+    """Forward and backward of 512 channels to 128, sixteen images; fp32 at 40×40 is convolved."""
+    layer = nn.Conv2d(512, 128, 1, bias=False).to(dtype)
+    use_products(layer)
+    given = torch.randn(16, 512, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    given.requires_grad_()
+    above = torch.ones_like(layer(given))
+    repetitions = max(1, 400 // side**2)
+
+    def work(kind: type[nn.Conv2d]) -> None:
+        layer.__class__ = kind
+        for _ in range(repetitions):
+            torch.autograd.grad(layer(given), (given, layer.weight), above)
+
+    seconds = side_by_side(lambda: work(Pointwise), lambda: work(nn.Conv2d))
+    name = f"1×1 convolution, {side}×{side}, {dtype}"
+    assert report(benchmark, name, 16 * repetitions, *seconds) >= bar
+    benchmark.pedantic(work, (Pointwise,), rounds=3)
 
 
 @pytest.mark.parametrize(
