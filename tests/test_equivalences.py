@@ -58,11 +58,11 @@ def _norms_handed_on(monkeypatch) -> list[bool]:
     """For each addition to come, whether the norm was handed on; what is handed on is checked."""
     handed = []
 
-    def add(total, vector, weight, norm=None):
+    def add(total, vector, weight, norm=None, then=None):
         handed.append(norm is not None)
         if norm is not None:
             assert norm == pytest.approx(float(vector.double().norm()), rel=1e-6)
-        original(total, vector, weight, norm)
+        original(total, vector, weight, norm, then)
 
     original = ExactSum.add
     monkeypatch.setattr(ExactSum, "add", add)

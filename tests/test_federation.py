@@ -14,7 +14,7 @@ from bench.errors import NonFiniteError, ScenarioFailed
 from bench.federation.sampling import sample, sample_poisson
 from bench.federation.strategies import TABLE
 from bench.verify.federations import defaults
-from tests.federation_toys import bits, straight_and_resumed, toy, vector
+from tests.federation_toys import BodyAndHead, bits, straight_and_resumed, toy, vector
 
 
 def test_two_rounds_of_fedavg_by_hand(tmp_path):
@@ -52,6 +52,36 @@ def test_a_client_starts_from_the_global_vector_whatever_the_model_holds(tmp_pat
     federation.trainer.flat.parameters_flat.fill_(77)
     federation.round(1)
     assert vector(federation) == [1.5]
+
+
+@pytest.mark.parametrize(
+    "name", sorted({n for n, r in TABLE.items() if r.setting == "federated"} - {"fedbn"})
+)
+def test_every_client_starts_from_what_it_was_sent(tmp_path, name):
+    """Copied in, or left by the client before it; what stays with the clients is their own."""
+    seen = []
+
+    def local(visit):
+        shared = torch.ones(visit.start.numel(), dtype=torch.bool)
+        shared[visit.personal] = False
+        seen.append(torch.equal(visit.parameters[shared], visit.start[shared]))
+        TABLE[name].local(visit)
+        assert not torch.equal(visit.parameters[shared], visit.start[shared])
+
+    federation = toy(
+        tmp_path,
+        name,
+        start=[2.0, 2.0],
+        targets=[[i, i] for i in (0, 1, 3, 4, 5)],
+        clients=tuple((i,) for i in range(5)),
+        module=BodyAndHead,
+        lr=0.3,
+        strategy=replace(TABLE[name], local=local),
+        **defaults(name),
+    )
+    for number in (1, 2):
+        federation.round(number)
+    assert seen == [True] * 10
 
 
 def test_centralized_is_plain_training_on_the_pool(tmp_path):

@@ -172,6 +172,45 @@ def test_vectors_longer_than_a_chunk_are_summed_throughout():
     assert torch.equal(running.total(), ramp.double())
 
 
+@pytest.mark.parametrize("path", ["narrow", "wide", "large"])
+def test_what_is_to_follow_takes_the_place_of_the_vector(path):
+    size = CHUNK["cpu"] * torch.get_num_threads() + 3
+    vector = torch.linspace(-4, 100 if path == "large" else 4, size)
+    expected, following = vector.double() * 0.5, torch.arange(size, dtype=torch.float32)
+    running = ExactSum(size, "cpu", often=[vector])
+    if path == "wide":
+        assert not running.integers.any()
+    running.add(vector, 0.5, then=following)
+    assert torch.equal(vector, following)
+    assert following[-1] == size - 1, "what follows is as it was"
+    running.add(torch.zeros(size), 0.5)
+    torch.testing.assert_close(running.total(), expected, rtol=0, atol=2.0**-44)
+
+
+def test_a_vector_that_is_refused_is_as_it_was():
+    vector = torch.tensor([0.5, math.inf])
+    with pytest.raises(OutOfRange):
+        ExactSum(2, "cpu").add(vector, 1.0, then=torch.zeros(2))
+    assert vector.tolist() == [0.5, math.inf]
+
+
+@pytest.mark.parametrize("path", ["narrow", "wide", "read", "empty"])
+def test_a_sum_is_written_rounded_to_fp32(path):
+    size = CHUNK["cpu"] * torch.get_num_threads() + 3
+    sums = [ExactSum(size, "cpu") for _ in range(2)]
+    for running in sums:
+        if path == "wide":
+            assert not running.integers.any()
+        if path != "empty":
+            running.add(torch.linspace(-4, 4, size), 0.3)
+            running.add(torch.linspace(3, -1, size), 0.7)
+    if path == "read":
+        sums[0].total()
+    out = torch.full((size,), math.nan)
+    sums[0].copy_to(out)
+    assert torch.equal(out, sums[1].total().float())
+
+
 def test_start_forgets():
     running = ExactSum(1, "cpu")
     running.add(torch.ones(1), 0.5)

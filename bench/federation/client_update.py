@@ -19,7 +19,7 @@ from bench.federation.clients import ClientStore, State
 from bench.federation.compression import FLOAT_BYTES, Compression
 from bench.federation.exact_sum import OutOfRange
 from bench.federation.strategies import LocalTrainer, Strategy, Visit
-from bench.federation.strategies.strategy import OWN, Settings
+from bench.federation.strategies.strategy import OWN, Settings, do_nothing, send_parameters
 from bench.models.flat import FlatModel
 from bench.training.trainer import LocalResult
 
@@ -82,6 +82,14 @@ class ClientUpdate:
         self._buffers = buffers
         self._personal = personal
         self._compression = compression
+        self._begins_again = (
+            strategy.contribute is send_parameters
+            and strategy.finish is do_nothing
+            and not strategy.stacked
+            and not personal.numel()
+        )
+        """Whether a client is done with its parameters when it has sent them as they are. The model
+        then takes those that the next is sent while they are added, and not in another pass."""
         self._initial = flat.copies() if personal.numel() or strategy.keeps_model else {}
 
     def state_of(self, client: int, parameters: Tensor) -> State:
@@ -101,17 +109,25 @@ class ClientUpdate:
         self._compression.begin_state(state, parameters)
         return state
 
-    def __call__(self, visit: Visit, gathering: Gathering) -> None:
-        """From what the client is sent to what it keeps; its results join ``gathering``."""
+    def __call__(self, visit: Visit, gathering: Gathering, *, sent: bool = False) -> bool:
+        """From what the client is sent to what it keeps; its results join ``gathering``.
+
+        ``sent`` says that the model holds the parameters which the client is sent; what is returned
+        says whether it holds them again.
+        """
         flat = self._flat
-        flat.parameters_flat.copy_(visit.start)
+        if not sent:
+            flat.parameters_flat.copy_(visit.start)
         if self._personal.numel():
             flat.parameters_flat.index_copy_(0, self._personal, visit.state["personal"])
         self._buffers.load(visit.state)
         try:
             self._strategy.local(visit)
             visit.add_scalar(BYTES_UP, self._send(visit))
-            self._strategy.contribute(visit)
+            if self._begins_again:
+                visit.send(visit.share, then=visit.start)
+            else:
+                self._strategy.contribute(visit)
             self._buffers.add(visit)
         except OutOfRange as error:
             raise diverged(self._flat, visit.round, visit.client, error) from error
@@ -125,6 +141,7 @@ class ClientUpdate:
             self._store.put(visit.client, visit.round, visit.state)
         gathering.main[visit.client] = visit.result
         gathering.beside += visit.beside
+        return self._begins_again
 
     def _send(self, visit: Visit) -> int:
         """The parameters become what the server gets; returns the bytes of all the client sends."""

@@ -112,8 +112,9 @@ class Federation(Members):
 
     def _allocate(self) -> None:
         size, device = self.parameters.numel(), self.parameters.device
-        self._sums = {name: ExactSum(size, device) for name in self.strategy.sums}
         self._scratch = torch.empty_like(self.parameters)
+        often = self._flat.parameters_flat, self.parameters, self._scratch
+        self._sums = {name: ExactSum(size, device, often=often) for name in self.strategy.sums}
         self._magnitude = self._check_global(0)
 
     def _share_out(self, work: Mapping[int, Work]) -> dict[int, int]:
@@ -192,9 +193,18 @@ class Federation(Members):
         Returns the seconds of training of the process that took longest.
         """
 
-        def work() -> dict[str, Any]:
+        def visits() -> None:
+            sent = False
             for client in self._announced(here, taking):
-                self._client_update(self._visit(client, taking, own, into), into)
+                visit = self._visit(client, taking, own, into)
+                sent = self._client_update(visit, into, sent=sent)
+
+        if self.team.size == 1:
+            visits()
+            return math.fsum(result.seconds for result in [*into.main.values(), *into.beside])
+
+        def work() -> dict[str, Any]:
+            visits()
             return told(into)
 
         statistics, counters = self._buffers.running

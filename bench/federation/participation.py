@@ -63,8 +63,9 @@ def participation(
     lost = {k for k in everyone if _drops_out(scenario, number, k)}
     late = set(_stragglers(scenario, number, everyone)) - lost
     leaves = scenario.stragglers.name == "dropped"
+    whole = whole_work(scenario)
     work = {
-        k: _part(scenario, sizes[k], number, k) if k in late else whole_work(scenario)
+        k: _part(scenario, sizes[k], number, k) if k in late else whole
         for k in drawn
         if k not in lost and not (leaves and k in late)
     }

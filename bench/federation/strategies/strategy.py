@@ -190,9 +190,10 @@ class Visit:
         """(P,) the client's parameters less those sent, in the scratch vector."""
         return torch.sub(self.parameters, self.start, out=self.scratch)
 
-    def send(self, weight: float) -> None:
-        """The client's parameters join the round's sum of them."""
-        self.sums["parameters"].add(self.parameters, weight, self.norm)
+    def send(self, weight: float, then: Tensor | None = None) -> None:
+        """The client's parameters join the round's sum of them; ``then`` is what the model holds
+        after that, where nothing asks for them any more."""
+        self.sums["parameters"].add(self.parameters, weight, self.norm, then)
 
     def add_scalar(self, name: str, value: float) -> None:
         """A term of one of the round's plain sums."""
@@ -251,7 +252,7 @@ def do_nothing(visit: Visit) -> None:
 
 def take_the_mean(closing: Closing) -> None:
     """w ← Σ (n_k / Σ n)·w_k (McMahan et al. 2017, Algorithm 1)."""
-    closing.parameters.copy_(closing.mean())
+    closing.sums["parameters"].copy_to(closing.parameters)
 
 
 def no_state(like: Tensor, settings: Settings) -> State:
