@@ -30,6 +30,7 @@ ORDER = [
     "scoring",
     "suites",
     "environment",
+    "helpers",
     "atomic",
     "locations",
     "randomness",

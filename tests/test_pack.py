@@ -525,7 +525,7 @@ def test_an_answer_that_is_none_ends_packing_and_does_not_hang_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, error: type[Exception]
 ) -> None:
     worker = tmp_path / "worker"
-    worker.write_text(f"#!/bin/sh\nread target; echo '{{}}'; read chunk; {answer}\n")
+    worker.write_text(f"#!/bin/sh\nread chunk; {answer}\n")
     worker.chmod(0o755)
     split = numbered_tree(tmp_path / "tree", 2 * CHUNK)
     monkeypatch.setattr(sys, "executable", str(worker))

@@ -21,7 +21,8 @@ from bench.comparison.captions import captions
 from bench.errors import ResultsError, UsageError
 from bench.observations import COMPETITION
 from bench.report import curves, figures
-from bench.report.roc import draw, draw_run, folder_of, overlaid, panels_of, undrawn
+from bench.report.drawing import Drawers
+from bench.report.roc import draw_run, folder_of, overlaid, panels_of, undrawn
 from bench.report.roc_sheet import RESOLUTION, drawable, mean_curve
 from bench.results.run import Run
 from bench.scoring.roc import roc_curve
@@ -55,7 +56,7 @@ def text_of(file: Path) -> list[str]:
 def texts(run: Run, stem: str, published: Mapping[str, str] | None = None) -> list[str]:
     """The texts of one of the run's figures."""
     panels = [p for p in panels_of(run, "valid", published or {}) if p.stem == stem]
-    return text_of(draw(panels, run.folder / "drawn", ("svg",))[0])
+    return text_of(Drawers(0).draw(panels, run.folder / "drawn", ("svg",))[0])
 
 
 def area(points: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:

@@ -55,7 +55,8 @@ def roc(
     One run gets a figure a condition and one of the competition tasks, by default in its own
     folder; several runs get a figure a condition. Prints the files written.
     """
-    from bench.report.roc import draw, folder_of, overlaid, panels_of, undrawn
+    from bench.report.drawing import Drawers
+    from bench.report.roc import folder_of, overlaid, panels_of, undrawn
     from bench.results.names import told_apart
     from bench.results.run import some_runs
 
@@ -73,7 +74,8 @@ def roc(
     for run in scored:
         for name, reason in undrawn(run, split.value).items():
             typer.echo(f"no curve for {name} of {run.name}: {reason}", err=True)
-    _print_files(draw(panels, folder, formats))
+    with Drawers() as drawers:
+        _print_files(drawers.draw(panels, folder, formats))
 
 
 @plot.command()

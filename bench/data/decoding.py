@@ -1,29 +1,24 @@
 """Decoding image files into a pack: in this process, or in several that share the pack's file.
 
-``python -m bench.data.decoding`` is the worker. It reads one JSON line a chunk from its input,
-writes the pixels where they belong in the file, and answers with one JSON line. Workers are plain
-processes and not ``multiprocessing``'s, which would import the caller's main module (and with it
-torch) into each; Pillow holds the interpreter lock for part of its work, so threads do not scale.
-Pixels are written and not stored through a memory map, so that a full disk is an error that can be
-reported and not a signal that kills the process.
+``python -m bench.data.decoding`` is a helper (:mod:`bench.helpers`) that writes the pixels of one
+chunk after another where they belong in the file. Pillow holds the interpreter lock for part of its
+work, so threads do not scale. Pixels are written and not stored through a memory map, so that a
+full disk is an error that can be reported and not a signal that kills the process.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from bench import helpers
 from bench.data.images import GreySquares, UnreadableImage
 from bench.errors import DataError
 
@@ -147,7 +142,7 @@ def decode(
     processes: list[subprocess.Popen[str]] = []
     try:
         for _ in range(workers):
-            processes.append(_start(inherit))
+            processes.append(helpers.start("bench.data.decoding", inherit=inherit))
             feed = (target, processes[-1], todo, done)
             threading.Thread(target=_feed, args=feed, daemon=True).start()
         for _ in chunks:
@@ -156,23 +151,7 @@ def decode(
                 raise answer
             yield answer
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def _start(inherit: Sequence[int]) -> subprocess.Popen[str]:
-    package = str(Path(__file__).resolve().parents[2])
-    found = os.environ.get("PYTHONPATH")
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.data.decoding"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        pass_fds=tuple(inherit),
-        process_group=0,  # Ctrl-C is for the process that started it
-        env={**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{found}" if found else package},
-    )
+        helpers.end(processes)
 
 
 def _feed(
@@ -181,12 +160,11 @@ def _feed(
     todo: queue.SimpleQueue[Sequence[tuple[int, str]]],
     done: queue.SimpleQueue[list[Decoded] | Exception],
 ) -> None:
-    """One worker's chunks, one after the other; an exception ends it and is passed on."""
+    """One helper's chunks, one after the other; an exception ends it and is passed on."""
     try:
-        _ask(process, asdict(target))
         while True:
             chunk = todo.get_nowait()
-            answer = _ask(process, chunk)
+            answer = helpers.ask(process, {"target": asdict(target), "rows": chunk})
             if answer is None:
                 raise DataError(
                     "a decoding process ended before its work was done",
@@ -203,18 +181,6 @@ def _feed(
         done.put(error)
 
 
-def _ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | None:
-    """The worker's answer to one line; None where it is gone, or went while it wrote."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        print(json.dumps(question), file=process.stdin, flush=True)
-    except BrokenPipeError:
-        return None
-    line = process.stdout.readline()
-    return dict(json.loads(line)) if line.endswith("\n") else None
-
-
 def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None:
     """Writes all of the bytes: one call may write a part, as when the disk is nearly full."""
     written = os.pwrite(descriptor, pixels, offset)
@@ -222,20 +188,18 @@ def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None
         written += os.pwrite(descriptor, memoryview(pixels)[written:], offset + written)
 
 
-def _work() -> None:
-    """The worker's loop; ends when its input does, as when the process that started it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    target = Target(**json.loads(sys.stdin.readline()))
+def _reply(question: Any) -> dict[str, Any]:
+    """A helper's answer to a chunk."""
+    target = Target(**question["target"])
     descriptor = os.open(target.file, os.O_WRONLY)
-    print("{}", flush=True)
-    for line in sys.stdin:
-        try:
-            done = decode_rows(target, descriptor, json.loads(line))
-            answer: dict[str, object] = {"done": [asdict(item) for item in done]}
-        except OSError as error:
-            answer = {"error": [error.errno, error.strerror, target.file]}
-        print(json.dumps(answer), flush=True)
+    try:
+        done = decode_rows(target, descriptor, question["rows"])
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target.file) from error
+    finally:
+        os.close(descriptor)
+    return {"done": [asdict(item) for item in done]}
 
 
 if __name__ == "__main__":
-    _work()
+    helpers.answer(_reply)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bench.errors import ResultsError
 from bench.observations import COMPETITION
-from bench.report import figures
+from bench.report.drawing import Drawers
 from bench.report.figures import FORMATS
-from bench.report.roc_sheet import Panel, Points, Trace, sheet
+from bench.report.roc_sheet import Panel, Points, Trace
 from bench.results.run import ROC_FOLDER, Run, scores_file
 from bench.scoring.auroc import undefined_reason
 from bench.scoring.roc import roc_curve
@@ -28,15 +28,21 @@ TASKS_FILE = "competition"
 
 
 def draw_run(
-    run: Run, split: str, published: Mapping[str, str], *, formats: Sequence[str] = FORMATS
+    run: Run,
+    split: str,
+    published: Mapping[str, str],
+    *,
+    formats: Sequence[str] = FORMATS,
+    drawers: Drawers | None = None,
 ) -> list[Path]:
-    """Writes the run's figures into :func:`folder_of` and returns the files.
+    """Writes the run's figures into :func:`folder_of` and returns the files; ``drawers`` help.
 
     ``published`` has the figure to print beside ours, by condition, such as
     ``0.854 (Irvin et al. 2019, Table 3)``. A condition without an AUROC has no figure, see
     :func:`undrawn`. Raises ResultsError where the scores are missing or are not the run's.
     """
-    return draw(panels_of(run, split, published), folder_of(run, split), formats)
+    panels, folder = panels_of(run, split, published), folder_of(run, split)
+    return (drawers or Drawers(0)).draw(panels, folder, formats)
 
 
 def folder_of(run: Run, split: str) -> Path:
@@ -111,15 +117,6 @@ def overlaid(
             )
         )
     return panels
-
-
-def draw(panels: Sequence[Panel], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Writes every panel as ``<folder>/<stem>.<format>``; returns the files in that order."""
-    files: list[Path] = []
-    with figures.style():
-        for panel in panels:
-            files += figures.save(sheet(panel).figure, folder / panel.stem, formats)
-    return files
 
 
 def file_name(observation: str) -> str:

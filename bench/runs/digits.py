@@ -16,6 +16,7 @@ from bench.data.mnist import DIGITS, SIDE, MnistSplits
 from bench.errors import SuiteError
 from bench.federation.partitions.units import Units
 from bench.federation.partitions.units import images as image_units
+from bench.report.drawing import Drawers
 from bench.results.run import Run, scores_file
 from bench.runs.material import Members, Models, Predict, Progress, Scored
 from bench.scoring.accuracy import accuracy, wilson
@@ -190,7 +191,7 @@ class DigitJudge:
             metrics={SPLIT: block}, digests={SPLIT: kept.save(folder / scores_file(SPLIT))}
         )
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: Run, drawers: Drawers) -> None:
         """Nothing: there is no ROC curve of ten exclusive classes."""
 
     def _scores(self, members: Members, predict: Predict) -> tuple[list[str], NDArray[np.float32]]:

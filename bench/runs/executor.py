@@ -13,6 +13,7 @@ from bench.atomic import write_text
 from bench.errors import BenchError, ResultsError, UsageError, WorkerLost
 from bench.garbage import uncollected
 from bench.locations import cache_folder
+from bench.report.drawing import Drawers
 from bench.results.leftovers import TRACEBACK_FILE, clear, tidy
 from bench.results.run import Run, load_run
 from bench.runs.advice import Advice
@@ -156,7 +157,8 @@ def execute(options: Options, crew: Crew | None = None) -> Outcome:
             report.note(note)
         finished = 0 if options.fresh else sum(item.status == "done" for item in items)
         report.suite(suite.name, len(items), finished)
-        _Suite(options, data, report, outcome, crew or Crew()).run(items)
+        with Drawers() as drawers:
+            _Suite(options, data, report, outcome, crew or Crew(), drawers).run(items)
     return outcome
 
 
@@ -213,8 +215,10 @@ class _Suite:
         report: Reporter,
         outcome: Outcome,
         crew: Crew,
+        drawers: Drawers,
     ) -> None:
         self.crew = crew
+        self.drawers = drawers
         self.options = options
         self.data = data
         self.report = report
@@ -270,6 +274,7 @@ class _Suite:
                 hardware=hardware,
                 reporter=self.report,
                 number=number,
+                drawers=self.drawers,
                 team=team,
                 orders=self._orders(folder),
             )

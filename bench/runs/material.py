@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.data.split import Split
 from bench.data.stacked import Images
 from bench.federation.partitions.units import Units
+from bench.report.drawing import Drawers
 from bench.results.run import Run
 from bench.suites.scenario import Scenario
 
@@ -73,7 +74,7 @@ class Judge(Protocol):
         """Scores every evaluation split and leaves the scores in ``folder``."""
         ...
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: Run, drawers: Drawers) -> None:
         """Writes the figures that go with a finished run."""
         ...
 

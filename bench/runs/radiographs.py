@@ -16,6 +16,7 @@ from bench.data.pack import pack
 from bench.data.split import Split, Tree
 from bench.data.stacked import Images, Stacked
 from bench.errors import DataError
+from bench.report.drawing import Drawers
 from bench.results.run import Run, scores_file
 from bench.runs.evaluation import aurocs_of, block_of, by_site, metrics_of, score_members
 from bench.runs.material import Members, Models, Predict, Progress, Scored
@@ -160,13 +161,13 @@ class StudyJudge:
                 metrics[name]["personal"] = block_of(own) | by_site(own, split)
         return Scored(metrics=metrics, digests=digests)
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: Run, drawers: Drawers) -> None:
         """Writes the run's ROC figures, the paper's AUROCs in their legends."""
         from bench.comparison.captions import captions
         from bench.report.roc import draw_run
 
         for split in run.metrics:
-            draw_run(run, split, captions(run, split))
+            draw_run(run, split, captions(run, split), drawers=drawers)
 
     def _scores(self, name: str, members: Members, predict: Predict) -> StudyScores:
         part = self._splits[name]

@@ -34,6 +34,7 @@ from bench.runs.plan import phases, total_rounds
 from bench.suites.scenario import SEMANTICS
 
 if TYPE_CHECKING:
+    from bench.report.drawing import Drawers
     from bench.runs.assembly import Assembly
     from bench.runs.hardware import Hardware
     from bench.runs.material import Material
@@ -51,6 +52,7 @@ def run_scenario(
     hardware: Hardware,
     reporter: Reporter,
     number: int,
+    drawers: Drawers,
     team: Team = ALONE,
     orders: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -83,7 +85,7 @@ def run_scenario(
         )
         run = _open(planned, suite, material, folder, hardware, owner, ensemble.assembly)
         run.write()
-        work = _Work(run, ensemble, material, reporter)
+        work = _Work(run, ensemble, material, reporter, drawers)
         try:
             return work.finish(first)
         except (KeyboardInterrupt, WorkerLost):
@@ -181,9 +183,15 @@ class _Work:
     """The rounds that are left, and what follows them."""
 
     def __init__(
-        self, run: Run, ensemble: Ensemble, material: Material, reporter: Reporter
+        self,
+        run: Run,
+        ensemble: Ensemble,
+        material: Material,
+        reporter: Reporter,
+        drawers: Drawers,
     ) -> None:
         self.run = run
+        self.drawers = drawers
         self.ensemble = ensemble
         self.assembly = assembly = ensemble.assembly
         self.judge = material.judge(assembly.scenario)
@@ -283,7 +291,7 @@ class _Work:
             scores_sha256=scored.digests,
             timestamps={**self.run.timestamps, "finished": _now()},
         )
-        self.judge.draw(run)
+        self.judge.draw(run, self.drawers)
         run.write()
         self.assembly.federation.discard()
         remove_state(folder)
