@@ -15,9 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from bench.results.run import Run, load_run
-from bench.runs.worker import _idle
+from bench.runs.crew import Place
+from bench.runs.hardware import Hardware
+from bench.runs.worker import _busy
 from bench.suites.scenario import FAMILIES, Choice, Scenario
 from tests.crashing import digests, unfinished
 from tests.digits_on_disk import SUITE as DIGITS
@@ -156,6 +159,66 @@ def test_four_workers_end_at_the_bytes_of_one(
     for file in tmp_path.glob("*/*/run.json"):
         record = load_run(file.parent).environment
         assert (record["workers"], record["threads"]) == (4, 1)
+
+
+def test_one_learner_has_the_threads_of_all_workers(folder: Path, tmp_path: Path) -> None:
+    """The others wait; the scenario after it is theirs too."""
+    threads = _threads_unasked()
+    (tmp_path / "one.yaml").write_text(
+        DIGITS + "  rounds: 2\ninclude:\n  - {strategy: centralized}\n  - {strategy: scaffold}\n"
+    )
+    line: list[str | Path] = ["run", tmp_path / "one.yaml", "--data", folder / "mnist"]
+    line += ["--results", tmp_path / "r", "--workers", "2"]
+    done = run_bench(folder, line, OMP_NUM_THREADS="")
+    assert done.returncode == 0, done.stderr
+    assert f"one process trains it, with {threads} threads: there is one to train" in done.stderr
+    records = {
+        name: load_run(next((tmp_path / "r").glob(f"*/{name}*"))).environment
+        for name in ("centralized", "scaffold")
+    }
+    found = {name: (record["workers"], record["threads"]) for name, record in records.items()}
+    assert found == {"centralized": (1, threads), "scaffold": (2, threads // 2)}
+    line = [*line[:4], "--results", tmp_path / "alone", "-k", "centralized"]
+    done = run_bench(folder, line, OMP_NUM_THREADS="")
+    assert done.returncode == 0, done.stderr
+    both = digests(tmp_path / "r")
+    assert digests(tmp_path / "alone") == {n: d for n, d in both.items() if "centralized" in n}
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads"),
+    [
+        ({}, 6),
+        ({"threads": 6}, None),
+        ({"asked": True}, None),
+        ({"device": torch.device("cuda")}, None),
+        ({"place": Place(processes=3, torchrun=True)}, None),
+    ],
+    ids=str,
+)
+def test_the_threads_of_all_are_there_where_processes_share_a_machine(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], threads: int | None
+) -> None:
+    monkeypatch.setattr("bench.training.device.choose_threads", lambda: 6)
+    usual = {"device": torch.device("cpu"), "threads": 2, "workers": 3, "place": Place(processes=3)}
+    whole = Hardware(**{**usual, **changes}).alone()
+    if threads is None:
+        assert whole is None
+    else:
+        assert whole is not None
+        assert (whole.threads, whole.workers) == (threads, 1)
+
+
+def _threads_unasked() -> int:
+    """Of a process that is the only one and was told nothing."""
+    code = "from bench.training.device import choose_threads; print(choose_threads())"
+    line = [sys.executable, "-c", code]
+    unasked = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(line, env=unasked, capture_output=True, text=True, check=True)
+    threads = int(done.stdout)
+    if threads < 2:
+        pytest.skip("there is one core")
+    return threads
 
 
 def torchrun(folder: Path, *what: str | Path) -> subprocess.CompletedProcess[str]:
@@ -411,7 +474,7 @@ SOME = "where there are fewer than workers, some train nothing"
 def test_who_will_have_nothing_to_do_is_said(
     fields: dict[str, Any], workers: int, said: str | None
 ) -> None:
-    assert _idle(Scenario(**fields), workers) == said
+    assert _busy(Scenario(**fields), workers)[1] == said
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])

@@ -27,6 +27,8 @@ class Hardware:
     """Whether that number of threads was asked for."""
     workers: int = 1
     """The processes that share a scenario's work."""
+    place: Place = ALONE_HERE
+    """Where this process stands among those of the command."""
 
     @staticmethod
     def open(
@@ -42,13 +44,24 @@ class Hardware:
 
         device = _own_gpu(resolve_device(asked), asked, place)
         count = prepare(device, threads or choose_threads(place.processes))
-        return Hardware(device=device, threads=count, asked=threads is not None, workers=team)
+        asked_for = threads is not None
+        return Hardware(device=device, threads=count, asked=asked_for, workers=team, place=place)
 
     def with_threads(self, threads: int) -> Hardware:
         """The same with another number of threads, which this process has from now on."""
         from bench.training.device import prepare
 
         return replace(self, threads=prepare(self.device, threads))
+
+    def alone(self) -> Hardware | None:
+        """With the threads that this process would have if it were the only one; None where those
+        are no more: on a GPU, under torchrun, or where their number was asked for."""
+        from bench.training.device import choose_threads
+
+        if self.device.type != "cpu" or self.place.torchrun or self.asked:
+            return None
+        threads = choose_threads()
+        return replace(self, threads=threads, workers=1) if threads > self.threads else None
 
     def precision(self, scenario: Scenario) -> Precision:
         """What the scenario's ``precision`` comes to on this device."""

@@ -63,7 +63,8 @@ def run_scenario(
     A run that another process has finished in the meantime is returned as it is.
 
     ``team`` shares the work; its other members begin the scenario by ``orders``. Where one of them
-    is lost the run is left ``interrupted`` as well, and WorkerLost is raised.
+    is lost the run is left ``interrupted`` as well, and WorkerLost is raised. Where there is one
+    learner they wait, and this process trains it with the threads of all.
     """
     with owned(folder) as owner:
         remove_litter(folder)
@@ -73,11 +74,15 @@ def run_scenario(
         started = checkpoint.load(folder / STATE_FILE)
         first = 1 if started is None else started.round + 1
         reporter.scenario(number, planned.name, first, total_rounds(planned.scenario))
+        most, idle = _busy(planned.scenario, team.size)
+        whole = hardware.alone() if team.size > 1 and most == 1 else None
+        if whole is not None:
+            team, hardware = ALONE, whole
+            idle = f"one process trains it, with {whole.threads} threads: there is one to train"
+        if idle is not None:
+            reporter.note(idle)
         hardware = _as_begun(hardware, folder, started, reporter)
         if team.size > 1:
-            idle = _idle(planned.scenario, team.size)
-            if idle is not None:
-                reporter.note(idle)
             row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
             team.share([SCENARIO, {**(orders or {}), **row}])
         ensemble = Ensemble.assemble(
@@ -111,8 +116,9 @@ def _as_begun(
     return hardware.with_threads(begun)
 
 
-def _idle(scenario: Scenario, workers: int) -> str | None:
-    """What to say where there are more processes than trainings to share out, or often are."""
+def _busy(scenario: Scenario, workers: int) -> tuple[int, str | None]:
+    """The most trainings that there are to share out at once, and what to say where they are fewer
+    than the processes, or often are."""
     setting = TABLE[scenario.strategy.name].setting
     if setting == "pooled":
         most, mean, what = 1, 1.0, "one learner"
@@ -124,13 +130,14 @@ def _idle(scenario: Scenario, workers: int) -> str | None:
         most, mean = clients.most, clients.mean
         what = f"{'at most ' if clients.varies else ''}{most} clients a round"
     if most < workers:
-        return f"{workers} workers and {what}: {workers - most} train nothing"
+        return most, f"{workers} workers and {what}: {workers - most} train nothing"
     if mean < workers:
         what = f"{mean:.3g} clients a round on average"
         return (
-            f"{workers} workers and {what}: where there are fewer than workers, some train nothing"
+            most,
+            f"{workers} workers and {what}: where there are fewer than workers, some train nothing",
         )
-    return None
+    return most, None
 
 
 def _finished(folder: Path) -> Run | None:
