@@ -27,13 +27,18 @@ def check_device_name(asked: str) -> None:
         raise UsageError(f"unknown device '{asked}'", expected="auto, cpu, cuda or cuda:N")
 
 
+def cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def machine(gpu: str | None) -> dict[str, Any]:
     """The hardware: runs are bit-comparable, and their speeds comparable, where this is equal."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": _memory_gib(),
         "gpu": gpu,
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,5 +1,6 @@
 """Processes of this package that help another one: questions and answers, a line of JSON each.
 
+``python -m bench.helpers MODULE`` is a helper that answers with the module's function ``reply``.
 They are plain processes and not ``multiprocessing``'s, which would import the caller's main module
 (and with it torch) into each. A helper ends when its input does, as when the process that started
 it is gone; Ctrl-C is for that process.
@@ -7,23 +8,35 @@ it is gone; Ctrl-C is for that process.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 
+class HelperLost(Exception):
+    """A helper ended before it answered."""
+
+    def __init__(self, question: int, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.question = question
+        """The number of the question that it did not answer."""
+
+
 def start(module: str, *, inherit: Sequence[int] = ()) -> subprocess.Popen[str]:
-    """``python -m module``, a module of this package which calls :func:`answer`; ``inherit`` are
-    descriptors that it keeps open."""
+    """A helper that answers with ``module.reply``; ``inherit`` are descriptors that it keeps
+    open."""
     package = str(Path(__file__).resolve().parents[1])
     found = os.environ.get("PYTHONPATH")
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module],
+        [sys.executable, "-P", "-m", "bench.helpers", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -45,12 +58,65 @@ def ask(process: subprocess.Popen[str], question: object) -> dict[str, Any] | No
     return dict(json.loads(line)) if line.endswith("\n") else None
 
 
-def answer(reply: Callable[[Any], dict[str, Any]]) -> None:
+def answers(
+    module: str, questions: Sequence[object], count: int, *, inherit: Sequence[int] = ()
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Has ``count`` helpers answer all questions, each taking the next one that is left.
+
+    Yields the number of a question with its answer, in any order. ``inherit`` is as for
+    :func:`start`. Raises the OSError that a helper met, and HelperLost.
+    """
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, dict[str, Any] | Exception]] = queue.SimpleQueue()
+    for number in range(len(questions)):
+        todo.put(number)
+
+    def feed(process: subprocess.Popen[str]) -> None:
+        """One helper's questions; an exception ends it and is passed on."""
+        while True:
+            try:
+                number = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                told = ask(process, questions[number])
+                if told is None:
+                    raise HelperLost(number, process.wait())
+                if "error" in told:
+                    raise OSError(*told["error"])
+            except Exception as error:  # whatever it is: the caller waits for an answer
+                done.put((number, error))
+                return
+            done.put((number, told))
+
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        for _ in range(min(count, len(questions))):
+            processes.append(start(module, inherit=inherit))
+            threading.Thread(target=feed, args=processes[-1:], daemon=True).start()
+        for _ in questions:
+            number, told = done.get()
+            if isinstance(told, Exception):
+                raise told
+            yield number, told
+    finally:
+        end(processes)
+
+
+def end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Ends helpers at once, whatever they are at."""
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _help(module: str) -> None:
     """The helper's side: replies to every question, until there are no more.
 
     Where ``reply`` raises OSError the answer is its arguments, as ``error``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reply: Callable[[Any], dict[str, Any]] = importlib.import_module(module).reply
     for line in sys.stdin:
         try:
             told = reply(json.loads(line))
@@ -59,8 +125,5 @@ def answer(reply: Callable[[Any], dict[str, Any]]) -> None:
         print(json.dumps(told), flush=True)
 
 
-def end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """Ends helpers at once, whatever they are at."""
-    for process in processes:
-        process.kill()
-        process.wait()
+if __name__ == "__main__":
+    _help(sys.argv[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.data.phantom import write_phantom
 from bench.data.split import Tree
@@ -16,8 +17,8 @@ SMALL = {
 }
 
 
-def write_small(folder: Path, *, workers: int | None = None, **changes: int) -> Tree:
-    return write_phantom(folder, workers=workers, **(SMALL | changes))  # type: ignore[arg-type]
+def write_small(folder: Path, *, workers: int | None = None, **changes: Any) -> Tree:
+    return write_phantom(folder, workers=workers, **(SMALL | changes))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

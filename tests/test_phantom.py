@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from bench.data.chexpert import read_tree
-from bench.data.phantom import MARKER, Parameters, embedded, read_marker, write_phantom
+from bench.data.phantom import MARKER, Parameters, embedded, read_marker, studio, write_phantom
+from bench.data.phantom.pictures import Job
 from bench.data.split import Tree
 from bench.errors import UsageError
 from bench.observations import OBSERVATIONS
@@ -145,13 +146,34 @@ def test_what_is_not_a_phantom_is_left_alone(case: str, tmp_path: Path) -> None:
     assert files_of(tmp_path) == before
 
 
-def test_an_interrupted_writing_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, workers: int) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_phantom(tmp_path / "output", progress=stop, **SMALL)  # type: ignore[arg-type]
+        write_small(tmp_path / "output", workers=workers, progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_process_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(UsageError, match="ended before its work was done") as caught:
+        write_small(tmp_path / "output", workers=2)
+    assert "exit status 1" in caught.value.message()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_cannot_write_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio, "write_pictures", None)  # the others do it
+    jobs = [Job(folder="/proc/nowhere", split="train", patients=(0, 1), size=32, seed=0)] * 2
+    with pytest.raises(FileNotFoundError) as caught:
+        studio.write_images(jobs, 2, workers=2, progress=None)
+    assert "/proc/nowhere" in str(caught.value)
 
 
 def test_progress_ends_at_the_number_of_images(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from bench.data.phantom import EMBEDDED, clinic, ideal, reports
-from bench.data.phantom.writer import draw_view
+from bench.data.phantom.pictures import draw_view
 from bench.observations import COMPETITION, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
 from bench.randomness import generator
 from tests.phantom_trees import SMALL, write_small

@@ -58,7 +58,7 @@ def phantom(
             "--workers",
             low=1,
             high=MOST_CORES,
-            help="Threads; changes no byte.",
+            help="Processes; changes no byte.",
             show_default="one a core",
         ),
     ] = None,

@@ -1,9 +1,9 @@
 """Decoding image files into a pack: in this process, or in several that share the pack's file.
 
-``python -m bench.data.decoding`` is a helper (:mod:`bench.helpers`) that writes the pixels of one
-chunk after another where they belong in the file. Pillow holds the interpreter lock for part of its
-work, so threads do not scale. Pixels are written and not stored through a memory map, so that a
-full disk is an error that can be reported and not a signal that kills the process.
+The others are helpers (:mod:`bench.helpers`), which write the pixels of one chunk after another
+where they belong in the file. Pillow holds the interpreter lock for part of its work, so threads do
+not scale. Pixels are written and not stored through a memory map, so that a full disk is an error
+that can be reported and not a signal that kills the process.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import queue
-import subprocess
-import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -135,50 +133,19 @@ def decode(
         finally:
             os.close(descriptor)
         return
-    todo: queue.SimpleQueue[Sequence[tuple[int, str]]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[list[Decoded] | Exception] = queue.SimpleQueue()
-    for chunk in chunks:
-        todo.put(chunk)
-    processes: list[subprocess.Popen[str]] = []
+    told = asdict(target)
+    questions = [{"target": told, "rows": chunk} for chunk in chunks]
     try:
-        for _ in range(workers):
-            processes.append(helpers.start("bench.data.decoding", inherit=inherit))
-            feed = (target, processes[-1], todo, done)
-            threading.Thread(target=_feed, args=feed, daemon=True).start()
-        for _ in chunks:
-            answer = done.get()
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
-    finally:
-        helpers.end(processes)
-
-
-def _feed(
-    target: Target,
-    process: subprocess.Popen[str],
-    todo: queue.SimpleQueue[Sequence[tuple[int, str]]],
-    done: queue.SimpleQueue[list[Decoded] | Exception],
-) -> None:
-    """One helper's chunks, one after the other; an exception ends it and is passed on."""
-    try:
-        while True:
-            chunk = todo.get_nowait()
-            answer = helpers.ask(process, {"target": asdict(target), "rows": chunk})
-            if answer is None:
-                raise DataError(
-                    "a decoding process ended before its work was done",
-                    found=f"exit status {process.wait()}",
-                    expected=f"images such as {chunk[0][1]} to be decoded",
-                    mend="give the command again: what was done is kept",
-                )
-            if "error" in answer:
-                raise OSError(*answer["error"])
-            done.put([Decoded(**item) for item in answer["done"]])
-    except queue.Empty:
-        return
-    except Exception as error:  # whatever it is: the caller waits for an answer
-        done.put(error)
+        with closing(helpers.answers(__name__, questions, workers, inherit=inherit)) as answers:
+            for _, answer in answers:
+                yield [Decoded(**item) for item in answer["done"]]
+    except helpers.HelperLost as lost:
+        raise DataError(
+            "a decoding process ended before its work was done",
+            found=str(lost),
+            expected=f"images such as {chunks[lost.question][0][1]} to be decoded",
+            mend="give the command again: what was done is kept",
+        ) from None
 
 
 def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None:
@@ -188,7 +155,7 @@ def write_whole(descriptor: int, pixels: bytes | bytearray, offset: int) -> None
         written += os.pwrite(descriptor, memoryview(pixels)[written:], offset + written)
 
 
-def _reply(question: Any) -> dict[str, Any]:
+def reply(question: Any) -> dict[str, Any]:
     """A helper's answer to a chunk."""
     target = Target(**question["target"])
     descriptor = os.open(target.file, os.O_WRONLY)
@@ -199,7 +166,3 @@ def _reply(question: Any) -> dict[str, Any]:
     finally:
         os.close(descriptor)
     return {"done": [asdict(item) for item in done]}
-
-
-if __name__ == "__main__":
-    helpers.answer(_reply)

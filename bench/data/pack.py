@@ -45,6 +45,7 @@ from bench.data.packfiles import (
 )
 from bench.data.signatures import file_digest, refuse_links, signatures
 from bench.data.split import Split
+from bench.environment import cores
 from bench.errors import DataError, Where
 
 SHOWN = 5
@@ -113,7 +114,7 @@ class _Packer:
         progress: Progress | None,
     ) -> None:
         self.split, self.size, self.packs, self.progress = split, size, packs, progress
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self.paths: list[str] = split.paths.tolist()
         self.root = os.path.realpath(split.root)
         text = "\n".join([RULE, str(size), self.root, *self.paths])
@@ -302,10 +303,3 @@ def _cache_trouble(cache: Path) -> Iterator[None]:
             found=f"{error.strerror or error}{free}",
             mend="make room, or set $BENCH_CACHE to a folder that can be written and has room",
         ) from error
-
-
-def _cores() -> int:
-    """The cores this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,8 +1,5 @@
-"""Figures drawn by this process and helpers: matplotlib holds the interpreter lock.
-
-``python -m bench.report.drawing`` is a helper (:mod:`bench.helpers`) that draws one panel after
-another. Which process draws a figure changes no byte of it.
-"""
+"""Figures drawn by this process and helpers (:mod:`bench.helpers`), for matplotlib holds the
+interpreter's lock. Which process draws a figure changes no byte of it."""
 
 from __future__ import annotations
 
@@ -18,11 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from bench import helpers
-from bench.environment import machine
+from bench.environment import cores
 from bench.report.figures import FORMATS, save, style
 from bench.report.roc_sheet import Panel, Trace, sheet
 
-MODULE = "bench.report.drawing"
 MOST_HELPERS = 7
 PANELS_EACH = 5
 """So many panels are worth a process, which takes a second to start."""
@@ -36,7 +32,7 @@ class Drawers:
 
     def __init__(self, most: int | None = None) -> None:
         """At most ``most`` helpers, or as many as there are cores beside this process's."""
-        self._most = min(machine(gpu=None)["cores"] - 1, MOST_HELPERS) if most is None else most
+        self._most = min(cores() - 1, MOST_HELPERS) if most is None else most
         self._helpers: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -61,7 +57,7 @@ class Drawers:
         for panel in panels:
             todo.put(panel)
         while len(self._helpers) < min(self._most, len(panels) // PANELS_EACH - 1):
-            self._helpers.append(helpers.start(MODULE))
+            self._helpers.append(helpers.start(__name__))
         errors: list[OSError] = []
         feeds = [
             threading.Thread(target=_feed, args=(h, todo, folder, formats, errors), daemon=True)
@@ -132,13 +128,9 @@ def _trace(told: dict[str, Any]) -> Trace:
     return Trace(**{**told, "members": members, "ci": None if ci is None else tuple(ci)})
 
 
-def _reply(question: dict[str, Any]) -> dict[str, Any]:
+def reply(question: dict[str, Any]) -> dict[str, Any]:
     """A helper's answer to a panel."""
     panel = _panel(question["panel"])
     with style():
         save(sheet(panel).figure, Path(question["folder"]) / panel.stem, question["formats"])
     return {}
-
-
-if __name__ == "__main__":
-    helpers.answer(_reply)

@@ -13,24 +13,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from bench.data.phantom import anatomy, clinic, film, ideal, reports
+from bench.data.phantom import clinic, film, ideal, reports
 from bench.data.phantom.clinic import SplitName, Study
+from bench.data.phantom.pictures import Job, image_path
+from bench.data.phantom.studio import PATIENTS, Progress, write_images
 from bench.errors import UsageError
 from bench.observations import OBSERVATIONS
-from bench.randomness import generator
 
 if TYPE_CHECKING:
     from bench.data.split import Tree
@@ -38,13 +36,10 @@ if TYPE_CHECKING:
 MARKER = "PHANTOM.json"
 PREFIX = "phantom"
 """Stands before the paths in the label files, as ``CheXpert-v1.0`` does in the release's."""
-NOT_IN_THE_TREE = ("__init__.py", "embedded.py", "sheet.py")
+NOT_IN_THE_TREE = ("__init__.py", "embedded.py", "sheet.py", "studio.py")
 """Files of this package that no byte of a tree depends on."""
-JPEG_QUALITY = 92
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS)
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +91,7 @@ def write_phantom(
 ) -> Tree:
     """Writes a phantom to ``output`` and reads it back.
 
-    ``output`` may be absent, empty or a phantom, which is replaced. ``workers`` threads draw the
+    ``output`` may be absent, empty or a phantom, which is replaced. ``workers`` processes draw the
     images (None: one a core); ``progress`` is called with the images done and in all. Raises
     UsageError for numbers out of range, for a folder that holds anything else and for one that
     cannot be written.
@@ -163,7 +158,8 @@ def fill_folder(
     (folder / MARKER).write_text(marker, encoding="utf-8")
     for split, found in filled.items():
         _write_labels(folder / f"{split}.csv", split, found, parameters.seed)
-    _write_images(folder, filled, parameters, workers=workers, progress=progress)
+    images = sum(len(study.views) for found in filled.values() for study in found)
+    write_images(_jobs(folder, parameters), images, workers=workers, progress=progress)
 
 
 def describe(parameters: Parameters, studies: dict[SplitName, list[Study]]) -> dict[str, Any]:
@@ -197,28 +193,6 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def image_path(split: SplitName, study: Study, view: int) -> str:
-    """The path of a study's view (from 0) below the tree's root."""
-    name = f"view{view + 1}_{study.views[view]}.jpg"
-    return f"{split}/patient{study.patient:05d}/study{study.number}/{name}"
-
-
-def draw_view(
-    split: SplitName, study: Study, view: int, *, size: int, seed: int
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(size, size) grey values of one view of a study."""
-    rng = generator(seed, f"phantom/{split}/film{view}", round=study.number, client=study.patient)
-    return film.render(
-        study.views[view],
-        size,
-        build=anatomy.draw_build(split, study.patient, age=study.age, male=study.male, seed=seed),
-        sites=anatomy.draw_sites(split, study.patient, study.number, seed),
-        technique=anatomy.draw_technique(rng, ap=study.ap),
-        severity=dict(zip(clinic.FINDINGS, study.severity.tolist(), strict=True)),
-        rng=rng,
-    )
-
-
 def _write_labels(file: Path, split: SplitName, studies: list[Study], seed: int) -> None:
     """A label file in CheXpert's columns; every view of a study carries the study's labels."""
     with file.open("w", encoding="utf-8", newline="") as stream:
@@ -240,33 +214,19 @@ def _write_labels(file: Path, split: SplitName, studies: list[Study], seed: int)
                 )
 
 
-def _write_images(
-    folder: Path,
-    studies: dict[SplitName, list[Study]],
-    parameters: Parameters,
-    *,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    """Draws and saves every view. Threads, since NumPy and Pillow let go of the lock."""
-    total = sum(len(study.views) for found in studies.values() for study in found)
-
-    def write(job: tuple[SplitName, Study]) -> int:
-        split, study = job
-        for view in range(len(study.views)):
-            path = folder / image_path(split, study, view)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            grey = draw_view(split, study, view, size=parameters.size, seed=parameters.seed)
-            Image.fromarray(grey).save(path, quality=JPEG_QUALITY)
-        return len(study.views)
-
-    done = 0
-    jobs = [(split, study) for split, found in studies.items() for study in found]
-    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
-        for written in pool.map(write, jobs):
-            done += written
-            if progress is not None:
-                progress(done, total)
+def _jobs(folder: Path, parameters: Parameters) -> list[Job]:
+    """Every patient's images, a few patients at a time."""
+    return [
+        Job(
+            folder=str(folder),
+            split=split,
+            patients=(first, min(first + PATIENTS, parameters.patients(split))),
+            size=parameters.size,
+            seed=parameters.seed,
+        )
+        for split in SPLITS
+        for first in range(0, parameters.patients(split), PATIENTS)
+    ]
 
 
 @contextmanager
