@@ -20,6 +20,8 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.memory import keep_freed_memory
+
 
 class HelperLost(Exception):
     """A helper ended before it answered."""
@@ -116,6 +118,7 @@ def _help(module: str) -> None:
     Where ``reply`` raises OSError the answer is its arguments, as ``error``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     reply: Callable[[Any], dict[str, Any]] = importlib.import_module(module).reply
     for line in sys.stdin:
         try:

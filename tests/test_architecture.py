@@ -37,6 +37,7 @@ ORDER = [
     "observations",
     "errors",
     "garbage",
+    "memory",
 ]
 """From the top of the page to its foot: a part may import from the parts below it."""
 

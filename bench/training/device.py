@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +13,13 @@ import torch
 
 from bench.environment import check_device_name
 from bench.errors import UsageError
+from bench.memory import keep_freed_memory
 from bench.models.mcmahan import NETWORKS
 
 BF16_CAPABILITY = (8, 0)
 """The first CUDA compute capability with bf16 matrix units (Ampere)."""
 BF16_CPU_FEATURES = ("amx_bf16", "avx512_bf16")
 """Instructions that multiply bf16 natively; without them oneDNN emulates it, slower than fp32."""
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""The names of glibc's settings in ``malloc.h``."""
 SMALL_NETWORKS = tuple(NETWORKS)
 """Networks whose layers are so small that conversions to bf16 cost about as much as they save: with
 batches of 10 nothing is gained. With 50 the CNN would gain; it stays as it was published."""
@@ -151,17 +148,3 @@ def at_most_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(had)
-
-
-def keep_freed_memory() -> bool:
-    """Tells glibc to keep what is freed for the next step; False where there is no glibc.
-
-    By default it hands large blocks back to the system and fetches them again, page fault by page
-    fault, every step: 3 to 6 % of a DenseNet121 step at 64 px and 12 % at 320 px on two cores. The
-    price is that the process keeps its peak memory until it ends.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    kept = libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    return bool(kept and libc.mallopt(M_MMAP_MAX, 0))
