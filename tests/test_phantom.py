@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +156,24 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, workers: int) -> 
     with pytest.raises(KeyboardInterrupt):
         write_small(tmp_path / "output", workers=workers, progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_phantom_that_cannot_be_replaced_stays(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tree.root, tmp_path / "output")
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.EIO, "the disk is gone")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(UsageError, match="the phantom cannot be written"):
+        write_small(tmp_path / "output", seed=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+    assert files_of(tmp_path / "output") == files_of(tree.root)
 
 
 def test_a_lost_process_is_an_error_and_leaves_nothing(

@@ -109,14 +109,26 @@ def write_phantom(
     try:
         with fresh_folder(output.resolve()) as folder:
             fill_folder(folder, parameters, workers=workers, progress=progress)
-            if output.exists():
-                output.resolve().rename(folder.with_name("old"))
-            folder.rename(output.resolve())
+            _replace(output.resolve(), folder)
     except OSError as error:
         raise UsageError(
             "the phantom cannot be written", where=output, found=error.strerror or str(error)
         ) from error
     return read_tree(output)
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    """Gives ``fresh`` the name ``target``; what had it is gone then, or has it still."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = fresh.with_name("old")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
 
 
 def refuse_to_overwrite(output: Path) -> None:
