@@ -125,7 +125,10 @@ def _help(module: str) -> None:
             told = reply(json.loads(line))
         except OSError as error:
             told = {"error": [error.errno, error.strerror, error.filename]}
-        print(json.dumps(told), flush=True)
+        try:
+            print(json.dumps(told), flush=True)
+        except BrokenPipeError:
+            os._exit(0)  # whoever asked is gone; Python would try to write it once more
 
 
 if __name__ == "__main__":
