@@ -171,7 +171,7 @@ def test_one_learner_has_the_threads_of_all_workers(folder: Path, tmp_path: Path
     line += ["--results", tmp_path / "r", "--workers", "2"]
     done = run_bench(folder, line, OMP_NUM_THREADS="")
     assert done.returncode == 0, done.stderr
-    assert f"one process trains it, with {threads} threads: there is one to train" in done.stderr
+    assert f"one worker trains it alone, with {threads} threads" in done.stderr
     records = {
         name: load_run(next((tmp_path / "r").glob(f"*/{name}*"))).environment
         for name in ("centralized", "scaffold")

@@ -78,7 +78,7 @@ def run_scenario(
         whole = hardware.alone() if team.size > 1 and most == 1 else None
         if whole is not None:
             team, hardware = ALONE, whole
-            idle = f"one process trains it, with {whole.threads} threads: there is one to train"
+            idle = f"one worker trains it alone, with {whole.threads} threads"
         if idle is not None:
             reporter.note(idle)
         hardware = _as_begun(hardware, folder, started, reporter)
