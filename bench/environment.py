@@ -34,6 +34,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def granted_cores() -> int:
+    """So many of them as the container's quota grants: what is worth sharing out."""
+    return min(cores(), quota() or cores())
+
+
+def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Whole processors a Linux control group grants; None where it sets no limit."""
+    try:
+        share, period = file.read_text().split()
+        return None if share == "max" else max(1, int(share) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
 def machine(gpu: str | None) -> dict[str, Any]:
     """The hardware: runs are bit-comparable, and their speeds comparable, where this is equal."""
     return {

@@ -66,7 +66,7 @@ def test_a_run_says_each_thing_once(
     said: list[str],
 ) -> None:
     monkeypatch.setattr(Neighbours, "warning", lambda self, threads: busy)
-    monkeypatch.setattr("bench.runs.advice.cores", lambda: 4)
+    monkeypatch.setattr("bench.runs.advice.granted_cores", lambda: 4)
     heard: list[str] = []
     advice = Advice(heard.append)
     usual = {"device": torch.device("cpu"), "threads": 2}

@@ -149,7 +149,7 @@ def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(device, "_capabilities", dict)
-    monkeypatch.setattr(device, "_quota", lambda: None)
+    monkeypatch.setattr("bench.environment.quota", lambda: None)
     assert [device.choose_threads(n) for n in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert device.choose_threads(4) == 3

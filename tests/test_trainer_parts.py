@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import environment
 from bench.data.stacked import Stacked
 from bench.errors import UsageError
 from bench.suites.choice import Choice
@@ -64,9 +65,9 @@ def test_threads(monkeypatch, tmp_path):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(device, "_capabilities", lambda: {"num_physical_cores": 8})
     monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(device, "_quota", lambda: None)
+    monkeypatch.setattr(environment, "quota", lambda: None)
     assert device.choose_threads() == 8
-    monkeypatch.setattr(device, "_quota", lambda: 2)
+    monkeypatch.setattr(environment, "quota", lambda: 2)
     assert device.choose_threads() == 2
 
 
@@ -76,8 +77,8 @@ def test_threads(monkeypatch, tmp_path):
 )
 def test_quota_of_a_control_group(tmp_path, text, quota):
     (tmp_path / "cpu.max").write_text(text)
-    assert device._quota(tmp_path / "cpu.max") == quota
-    assert device._quota(tmp_path / "absent") is None
+    assert environment.quota(tmp_path / "cpu.max") == quota
+    assert environment.quota(tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from bench.data.packfiles import (
 )
 from bench.data.signatures import file_digest, refuse_links, signatures
 from bench.data.split import Split
-from bench.environment import cores
+from bench.environment import granted_cores
 from bench.errors import DataError, Where
 
 SHOWN = 5
@@ -114,7 +114,7 @@ class _Packer:
         progress: Progress | None,
     ) -> None:
         self.split, self.size, self.packs, self.progress = split, size, packs, progress
-        self.workers = workers or cores()
+        self.workers = workers or granted_cores()
         self.paths: list[str] = split.paths.tolist()
         self.root = os.path.realpath(split.root)
         text = "\n".join([RULE, str(size), self.root, *self.paths])

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from bench import helpers
-from bench.environment import cores
+from bench.environment import granted_cores
 from bench.report.figures import FORMATS, save, style
 from bench.report.roc_sheet import Panel, Trace, sheet
 
@@ -32,7 +32,7 @@ class Drawers:
 
     def __init__(self, most: int | None = None) -> None:
         """At most ``most`` helpers, or as many as there are cores beside this process's."""
-        self._most = min(cores() - 1, MOST_HELPERS) if most is None else most
+        self._most = min(granted_cores() - 1, MOST_HELPERS) if most is None else most
         self._helpers: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bench.environment import cores
+from bench.environment import granted_cores
 from bench.runs.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Advice:
                 self._say(warning)
 
     def _of_turns(self, processes: int, threads: int) -> None:
-        if processes * threads > cores():
+        if processes * threads > granted_cores():
             each = "a thread" if threads == 1 else f"{threads} threads"
-            self._say(f"{processes} workers of {each} each take turns on {cores()} cores")
+            self._say(f"{processes} workers of {each} each take turns on {granted_cores()} cores")
 
     def of_scenario(self, scenario: Scenario, hardware: Hardware) -> None:
         """Says so where processes would train a round's clients faster than threads do."""

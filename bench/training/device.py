@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.environment import check_device_name
+from bench.environment import check_device_name, granted_cores
 from bench.errors import UsageError
 from bench.memory import keep_freed_memory
 from bench.models.mcmahan import NETWORKS
@@ -103,19 +102,9 @@ def choose_threads(processes: int = 1) -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    logical = os.cpu_count() or 1
-    physical = int(_capabilities().get("num_physical_cores") or logical)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return max(1, min(physical, allowed, _quota() or allowed) // processes)
-
-
-def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """Whole processors a Linux control group grants; None where it sets no limit."""
-    try:
-        share, period = file.read_text().split()
-        return None if share == "max" else max(1, int(share) // int(period))
-    except (OSError, ValueError):
-        return None
+    granted = granted_cores()
+    physical = int(_capabilities().get("num_physical_cores") or granted)
+    return max(1, min(physical, granted) // processes)
 
 
 def prepare(device: torch.device, threads: int | None = None) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.environment import cores
+from bench.environment import granted_cores
 from bench.observations import OBSERVATIONS
 from bench.report.drawing import Drawers
 from bench.report.roc import panels_of
@@ -29,7 +29,7 @@ MOST = 8
 
 @pytest.fixture(autouse=True)
 def _several_cores() -> None:
-    if cores() < 2:
+    if granted_cores() < 2:
         pytest.skip("there is one core")
 
 
@@ -48,7 +48,7 @@ def gain(what: str, one: Callable[[], object], many: Callable[[], object]) -> fl
 
 
 def half_of_the_cores() -> float:
-    return 1 + (min(cores(), MOST) - 1) / 2
+    return 1 + (min(granted_cores(), MOST) - 1) / 2
 
 
 def test_figures_of_a_run(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_images_of_a_phantom(benchmark: BenchmarkFixture, tmp_path: Path) -> Non
         write_small(tmp_path / "tree", workers=workers, **patients)
         shutil.rmtree(tmp_path / "tree")
 
-    many = min(cores(), MOST)
+    many = min(granted_cores(), MOST)
     found = gain("320 patients at 96 px", lambda: draw(1), lambda: draw(many))
     benchmark.pedantic(draw, (many,), rounds=1)
     assert found >= half_of_the_cores()

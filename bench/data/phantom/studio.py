@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import helpers
 from bench.data.phantom.pictures import Job, write_pictures
-from bench.environment import cores
+from bench.environment import granted_cores
 from bench.errors import UsageError
 
 PATIENTS = 8
@@ -34,7 +34,7 @@ def write_images(
     ``progress`` is called with the images done and in all. Raises OSError where an image cannot be
     written.
     """
-    workers = workers or min(cores(), len(jobs) // JOBS_EACH)
+    workers = workers or min(granted_cores(), len(jobs) // JOBS_EACH)
     done = 0
     with closing(_written(jobs, workers)) as numbers:
         for number in numbers:
