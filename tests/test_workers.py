@@ -434,6 +434,7 @@ SOME = "where there are fewer than workers, some train nothing"
     ("fields", "workers", "said"),
     [
         ({"clients": 4}, 4, None),
+        ({"clients": 4, "sampling": "poisson", "fraction": 0.1}, 1, None),
         ({"clients": 4}, 6, "6 workers and 4 clients a round: 2 train nothing"),
         # Of four clients each takes part with a half or not at all: two, and perhaps all of them.
         (

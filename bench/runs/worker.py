@@ -77,11 +77,13 @@ def run_scenario(
         most, idle = _busy(planned.scenario, team.size)
         whole = hardware.alone() if team.size > 1 and most == 1 else None
         if whole is not None:
-            team, hardware = ALONE, whole
-            idle = f"one worker trains it alone, with {whole.threads} threads"
-        if idle is not None:
+            team = ALONE
+        hardware = _as_begun(whole or hardware, folder, started, reporter)
+        if whole is not None:
+            threads = f"{hardware.threads} thread{'s' if hardware.threads > 1 else ''}"
+            reporter.note(f"one worker trains it alone, with {threads}")
+        elif idle is not None:
             reporter.note(idle)
-        hardware = _as_begun(hardware, folder, started, reporter)
         if team.size > 1:
             row = {"scenario": planned.scenario.row(), "threads": hardware.threads}
             team.share([SCENARIO, {**(orders or {}), **row}])
@@ -118,7 +120,7 @@ def _as_begun(
 
 def _busy(scenario: Scenario, workers: int) -> tuple[int, str | None]:
     """The most trainings that there are to share out at once, and what to say where they are fewer
-    than the processes, or often are."""
+    than the processes, or often are; nothing of one process."""
     setting = TABLE[scenario.strategy.name].setting
     if setting == "pooled":
         most, mean, what = 1, 1.0, "one learner"
@@ -129,6 +131,8 @@ def _busy(scenario: Scenario, workers: int) -> tuple[int, str | None]:
         clients = reporting(scenario)
         most, mean = clients.most, clients.mean
         what = f"{'at most ' if clients.varies else ''}{most} clients a round"
+    if workers == 1:
+        return most, None
     if most < workers:
         return most, f"{workers} workers and {what}: {workers - most} train nothing"
     if mean < workers:
