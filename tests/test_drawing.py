@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,32 @@ def test_a_file_that_a_helper_cannot_write_is_an_error(
     with pytest.raises(OSError, match="file") as raised:
         drawers.draw(panels, tmp_path / "file")
     assert raised.value.filename == str(tmp_path / "file")
+
+
+def test_what_fails_here_leaves_no_helper_at_work(
+    tmp_path: Path, panels: list[Panel], drawers: Drawers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next figures would be asked for while it still answers about the last."""
+    drawers.draw(panels, tmp_path / "before", ("svg",))
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "sheet", None)
+        with pytest.raises(TypeError):
+            drawers.draw(panels, tmp_path / "failed", ("svg",))
+    assert len(list((tmp_path / "failed").iterdir())) <= 1
+    files = drawers.draw(panels, tmp_path / "after", ("svg",))
+    assert content(files) == content(sorted((tmp_path / "before").iterdir()))
+
+
+def test_a_helper_that_talks_is_done_without(
+    tmp_path: Path, panels: list[Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker = tmp_path / "talker"
+    talker.write_text("#!/bin/sh\nread question; echo good morning; cat > /dev/null\n")
+    talker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(talker))
+    with Drawers(1) as made:
+        files = made.draw(panels, tmp_path / "drawn", ("svg",))
+    assert all(file.stat().st_size for file in files)
 
 
 def test_a_few_panels_are_worth_no_process(

@@ -65,9 +65,14 @@ class Drawers:
         ]
         for feed in feeds:
             feed.start()
-        _draw_all(todo, folder, formats)
-        for feed in feeds:
-            feed.join()
+        try:
+            _draw_all(todo, folder, formats)
+        except BaseException:
+            _forget(todo)
+            raise
+        finally:
+            for feed in feeds:
+                feed.join()
         _draw_all(todo, folder, formats)
         if errors:
             raise errors[0]
@@ -85,6 +90,15 @@ def _draw_all(todo: queue.SimpleQueue[Panel], folder: Path, formats: Sequence[st
             save(sheet(panel).figure, folder / panel.stem, formats)
 
 
+def _forget(todo: queue.SimpleQueue[Panel]) -> None:
+    """Takes out what is left, so that helpers end with what they are at."""
+    while True:
+        try:
+            todo.get_nowait()
+        except queue.Empty:
+            return
+
+
 def _feed(
     helper: subprocess.Popen[str],
     todo: queue.SimpleQueue[Panel],
@@ -99,7 +113,11 @@ def _feed(
         except queue.Empty:
             return
         question = {"panel": _told(panel), "folder": str(folder), "formats": list(formats)}
-        answer = helpers.ask(helper, question)
+        try:
+            answer = helpers.ask(helper, question)
+        except ValueError:  # no JSON: whatever it says next would be taken for another's answer
+            helper.kill()
+            answer = None
         if answer is None:
             todo.put(panel)
             return
