@@ -155,7 +155,7 @@ class ExactSum:
         self._empty = False
 
     def _pieces_of(self, vector: Tensor) -> list[Tensor]:
-        """To make views of a vector can take as long as to add it."""
+        """Views of the vector's pieces, which for small networks take as long to make as to add."""
         known = self._often.get(id(vector))
         return self._split(vector) if known is None else known[1]
 

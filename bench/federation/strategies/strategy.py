@@ -194,6 +194,8 @@ class Visit:
         """The client's parameters join the round's sum of them; ``then`` is what the model holds
         after that, where nothing asks for them any more."""
         self.sums["parameters"].add(self.parameters, weight, self.norm, then)
+        if then is not None:
+            self.norm = None
 
     def add_scalar(self, name: str, value: float) -> None:
         """A term of one of the round's plain sums."""
