@@ -1,7 +1,5 @@
-"""How captures drive torch's interface to CUDA graphs, on a stand-in for it.
-
-What CUDA does is for ``test_trainer_gpu.py``; here it is the order of calls, what is left behind
-where a capture fails, and that the interface is called as torch 2.11 and later have it.
+"""How captures drive torch's interface to CUDA graphs, on a device that is pretended: the order of
+calls, what is left behind where a capture fails, and that torch 2.11 and later have the interface.
 """
 
 from __future__ import annotations
@@ -10,163 +8,82 @@ import contextlib
 import gc
 import inspect
 import weakref
-from contextlib import contextmanager
 
 import pytest
 import torch
 
 from bench.training.graphs import WARM_UPS, CudaCapture
+from tests.pretended import DEVICE, Race, pretending
 
-DEVICE = torch.device("cuda", 0)
-
-
-class Stream:
-    def __init__(self, cuda: Cuda, name: str) -> None:
-        self.cuda, self.name = cuda, name
-
-    def wait_stream(self, other: Stream) -> None:
-        self.cuda.log.append(f"{self.name} waits for {other.name}")
-
-
-class Graph:
-    def __init__(self, cuda: Cuda) -> None:
-        self.cuda = cuda
-
-    def replay(self) -> None:
-        self.cuda.log.append("replay")
-
-
-class DeviceGenerator:
-    """A device's generator; ``stuck`` is what a failed capture makes of it."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed, self.stuck = seed, False
-
-    def get_state(self) -> int:
-        return self.seed
-
-    def set_state(self, state: int) -> None:
-        self.seed = state
-
-    def graphsafe_get_state(self) -> DeviceGenerator:
-        return self
-
-    def graphsafe_set_state(self, other: DeviceGenerator) -> None:
-        self.seed, self.stuck = other.seed, other.stuck
-
-
-class Capturing:
-    """A class, as torch's is: a generator's frames would keep a failed step's memory alive."""
-
-    def __init__(self, cuda: Cuda, pool: int, stream: Stream) -> None:
-        self.cuda, self.pool, self.stream = cuda, pool, stream
-
-    def __enter__(self) -> None:
-        self.cuda.log.append(f"begin in pool {self.pool} on {self.stream.name}")
-        self.cuda.current = self.stream
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.cuda.default_generators[0].stuck = True
-            raise RuntimeError("operation failed due to a previous error during capture")
-        self.cuda.log.append("end")
-
-
-class Cuda:
-    """Enough of ``torch.cuda`` for a capture; ending one fails where its work failed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.log: list[str] = []
-        self.pools = 0
-        self.current = Stream(self, "main")
-        self.default_generators = (DeviceGenerator(7),)
-        for name in ("Stream", "CUDAGraph", "graph", "stream", "device"):
-            monkeypatch.setattr(torch.cuda, name, getattr(self, f"_{name}"))
-        monkeypatch.setattr(torch.cuda, "graph_pool_handle", self._pool)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.current)
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-        monkeypatch.setattr(torch.cuda, "default_generators", self.default_generators)
-        monkeypatch.setattr(torch, "Generator", lambda device: DeviceGenerator())
-
-    def _Stream(self, device: torch.device) -> Stream:
-        assert device == DEVICE
-        return Stream(self, "side")
-
-    def _CUDAGraph(self) -> Graph:
-        return Graph(self)
-
-    def _pool(self) -> int:
-        self.pools += 1
-        return self.pools
-
-    @contextmanager
-    def _device(self, device: torch.device):
-        assert device == DEVICE
-        yield
-
-    @contextmanager
-    def _stream(self, stream: Stream):
-        before, self.current = self.current, stream
-        try:
-            yield
-        finally:
-            self.current = before
-
-    def _graph(
-        self, graph: Graph, *, pool: int, stream: Stream, capture_error_mode: str
-    ) -> Capturing:
-        assert capture_error_mode == "thread_local"
-        return Capturing(self, pool, stream)
+SEED = 7
 
 
 @pytest.fixture
-def cuda(monkeypatch):
-    return Cuda(monkeypatch)
+def gpu(monkeypatch):
+    with pretending(monkeypatch) as gpu:
+        torch.cuda.manual_seed(SEED)
+        yield gpu
 
 
-def test_warms_up_aside_then_captures_and_replays(cuda):
+def test_it_warms_up_aside_then_captures(gpu):
+    """On a stream of its own, after what was queued so far and before what follows."""
+    total = torch.zeros(3, device=DEVICE)
+    seen = []
+
+    def work():
+        seen.append((torch.cuda.current_stream().name, gpu.recording is not None))
+        total.add_(1)
+
     capture = CudaCapture(DEVICE)
-    replay = capture(lambda: cuda.log.append(f"work on {cuda.current.name}"))
-    assert cuda.log == [
-        "side waits for main",
-        *["work on side"] * WARM_UPS,
-        "begin in pool 1 on side",
-        "work on side",
-        "end",
-        "main waits for side",
-    ]
+    main = torch.cuda.current_stream()
+    replay = capture(work)
+    assert seen == [*[("stream 1", False)] * WARM_UPS, ("stream 1", True)]
+    assert torch.cuda.current_stream() is main
     replay()
-    assert cuda.log[-1] == "replay"
-    capture(lambda: None)
-    assert cuda.log.count("begin in pool 1 on side") == 2  # one pool for all
-    assert cuda.current.name == "main"
+    replay()
+    assert total.tolist() == [WARM_UPS + 2.0] * 3
+    capture(work)()
+    assert gpu.pools_asked_for == 1
+    assert total.tolist() == [2 * WARM_UPS + 3.0] * 3
 
 
-def test_the_first_error_is_raised_and_nothing_is_left_stuck(cuda):
+def test_the_current_stream_is_waited_for_and_no_other(gpu):
+    total, elsewhere = torch.zeros(3, device=DEVICE), torch.cuda.Stream()
+    elsewhere.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(elsewhere):
+        total.add_(1)
+    with pytest.raises(Race):
+        CudaCapture(DEVICE)(lambda: total.add_(1))
+
+
+def test_the_first_error_is_raised_and_nothing_is_left_stuck(gpu):
     capture = CudaCapture(DEVICE)
-    calls = []
+    main, calls = torch.cuda.current_stream(), []
+    there = torch.ones(3, device=DEVICE)
 
     def work():
         calls.append(1)
         if len(calls) > WARM_UPS:
-            raise ValueError("this waits for the device")
+            there.sum().item()
 
-    with pytest.raises(ValueError, match="this waits"):
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
         capture(work)
-    assert cuda.current.name == "main"
-    assert cuda.log[-1] == "main waits for side"
-    generator = cuda.default_generators[0]
-    assert (generator.stuck, generator.seed) == (False, 7)
-    capture(lambda: None)
-    assert "begin in pool 2 on side" in cuda.log
+    assert torch.cuda.current_stream() is main
+    assert not gpu.generator.stuck
+    drawn = torch.rand(4, device=DEVICE)
+    torch.cuda.manual_seed(SEED)
+    assert torch.equal(torch.rand(4, device=DEVICE), drawn)  # where it was, it went on
+    capture(lambda: there.add_(1))()
+    assert there.tolist() == [WARM_UPS + 2.0] * 3
+    assert gpu.pools_asked_for == 2
 
 
-def test_a_failed_capture_keeps_nothing_of_its_work_alive(cuda):
+def test_a_failed_capture_keeps_nothing_of_its_work_alive(gpu):
     calls, kept = [], []
 
     def work():
         calls.append(1)
-        activations = torch.zeros(3)
+        activations = torch.zeros(3, device=DEVICE)
         if len(calls) > WARM_UPS:
             kept.append(weakref.ref(activations))
             raise ValueError("this waits for the device")
@@ -181,20 +98,25 @@ def test_a_failed_capture_keeps_nothing_of_its_work_alive(cuda):
         gc.enable()
 
 
-def test_an_error_in_warming_up_begins_no_capture(cuda):
+def test_an_error_in_warming_up_begins_no_capture(gpu):
+    main = torch.cuda.current_stream()
+
     def work():
+        assert gpu.recording is None
         raise torch.OutOfMemoryError("no memory")
 
     with pytest.raises(torch.OutOfMemoryError):
         CudaCapture(DEVICE)(work)
-    assert cuda.log == ["side waits for main", "main waits for side"]
-    assert cuda.current.name == "main"
+    assert torch.cuda.current_stream() is main
 
 
-def test_work_that_draws_on_the_cpu_is_refused(cuda):
+def test_work_that_draws_on_the_cpu_is_refused(gpu):
+    def work():
+        assert gpu.recording is None
+        torch.rand(1)
+
     with pytest.raises(RuntimeError, match="random numbers on the CPU"):
-        CudaCapture(DEVICE)(lambda: torch.rand(1))
-    assert not any(line.startswith("begin") for line in cuda.log)
+        CudaCapture(DEVICE)(work)
 
 
 def test_torch_has_the_interface_that_is_used():

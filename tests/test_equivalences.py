@@ -179,7 +179,7 @@ def test_a_variance_that_is_not_positive_is_found(bench, monkeypatch):
     monkeypatch.setattr(module, "TABLE", {"fedavg": broken})
     monkeypatch.setattr(module, "POLICIES", ("average",))
     federation = bench.federation(row=broken)
-    monkeypatch.setattr(module, "_usable", lambda *_: federation)
+    monkeypatch.setattr(module, "usable", lambda *_: federation)
     buffers = federation._buffers
     monkeypatch.setattr(buffers, "_replace", lambda: buffers._global.copy_(-buffers._sum.total()))
     assert module.variances(bench) > 0

@@ -15,7 +15,7 @@ from bench.results.run import Run, load_run
 from bench.runs.digits import CANONICAL, DigitJudge
 from bench.scoring.accuracy import accuracy, wilson
 from bench.suites.scenario import Scenario
-from tests.crashing import digests, unfinished
+from tests.crashing import digests, dying_after, unfinished
 from tests.digits_on_disk import SUITE, TEST, TRAIN, write_digits
 from tests.shared_data import shared
 from tests.tiny_tree import bench, command, environment, write_tree
@@ -89,17 +89,11 @@ def test_a_killed_run_ends_at_the_same_bytes(digits: Path, whole: Path) -> None:
     arguments = [
         "run", digits / "plain.yaml", "--data", digits / "mnist", "--results", killed, "-q"
     ]  # fmt: skip
-    kill = (
-        "import os, bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0\n"
-        "from bench.results.rounds import RoundLog as R\n"
-        "append = R.append\n"
-        "def stopping(log, record):\n"
-        "    append(log, record)\n"
-        "    if record['round'] == 4: os._exit(9)\n"
-        "R.append = stopping"
-    )
     first = subprocess.run(
-        command(arguments, kill), env=environment(digits / "cache"), cwd=digits, timeout=300
+        command(arguments, dying_after(4)),
+        env=environment(digits / "cache"),
+        cwd=digits,
+        timeout=300,
     )
     assert first.returncode == 9
     done = bench(*arguments, cache=digits / "cache")

@@ -128,7 +128,7 @@ def any_order(bench: Bench) -> float:
             continue
         ends = []
         for order in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
-            federation = _usable(bench, name, "average")
+            federation = usable(bench, name, "average")
             for number in (1, 2):
                 federation.round(number, clients=order)
             ends.append(federation.export())
@@ -136,7 +136,7 @@ def any_order(bench: Bench) -> float:
     return worst
 
 
-def _usable(bench: Bench, name: str, buffers: str) -> Federation:
+def usable(bench: Bench, name: str, buffers: str) -> Federation:
     """A strategy with parameters that four clients allow."""
     parameters = {"byzantine": 0} if name == "krum" else {}
     if TABLE[name].private and buffers in ("average", "recalibrate"):
@@ -150,7 +150,7 @@ def variances(bench: Bench) -> float:
     lowest = math.inf
     for name in TABLE:
         for buffers in POLICIES:
-            federation = _usable(bench, name, buffers)
+            federation = usable(bench, name, buffers)
             for number in range(1, 4):
                 federation.round(number)
             for _, load in (*federation.models(), *federation.personal_models()):
