@@ -44,7 +44,7 @@ from tests.test_trainer_gpu import (  # noqa: F401
     test_training_goes_on_in_another_trainer_as_it_would_have_in_this,
     test_what_cannot_be_captured_is_executed_plainly_and_the_process_goes_on,
 )
-from tests.tiny_tree import bench, environment
+from tests.tiny_tree import bench, environment, torchrun
 
 PRETEND = "from tests.pretended import pretend; pretend()"
 """The statement after which a process has the device."""
@@ -175,28 +175,31 @@ def test_all_equivalences_hold():
     assert [f for f in verify(DEVICE) if not f.passed] == []
 
 
-def test_a_killed_run_ends_at_the_same_bytes_and_says_what_it_ran_on(tmp_path):
+def test_a_run_that_was_killed_or_shared_ends_at_the_same_bytes(tmp_path):
+    """Two processes that share a GPU add up through the host."""
     write_digits(tmp_path / "mnist")
     suite = tmp_path / "digits.yaml"
     suite.write_text(SUITE + "  rounds: 4\n  strategy: fedadam\n")
     ended = {}
-    for name in ("whole", "killed"):
+    for name in ("whole", "killed", "shared"):
         results = tmp_path / name
-        run = functools.partial(
-            bench, "run", suite, "--data", tmp_path / "mnist", "--results", results, "-q",
+        start = functools.partial(
+            torchrun if name == "shared" else bench,
+            "run", suite, "--data", tmp_path / "mnist", "--results", results, "-q",
             "--device", "cuda", "--against", "none", cache=tmp_path / "cache",
         )  # fmt: skip
         if name == "killed":
-            assert run(before=f"{PRETEND}\n{dying_after(2)}").returncode == 9
+            assert start(before=f"{PRETEND}\n{dying_after(2)}").returncode == 9
             assert unfinished(results) != []
-        done = run(before=PRETEND)
+        done = start(before=PRETEND)
         assert done.returncode == 0, done.stderr
         (found,) = (load_run(file.parent) for file in results.rglob("run.json"))
         assert found.environment["device"] == "cuda"
         assert found.environment["machine"]["gpu"] == "a device that is pretended"
         assert found.environment["step"] == "graph"
+        assert found.environment["workers"] == (2 if name == "shared" else 1)
         ended[name] = digests(results)
-    assert ended["whole"] == ended["killed"] != {}
+    assert ended["whole"] == ended["killed"] == ended["shared"] != {}
 
 
 @pytest.mark.slow

@@ -26,7 +26,15 @@ from tests.crashing import digests, unfinished
 from tests.digits_on_disk import SUITE as DIGITS
 from tests.digits_on_disk import write_digits
 from tests.in_process import call
-from tests.tiny_tree import CHECKOUT, NO_FIGURES, command, environment, write_suite, write_tree
+from tests.tiny_tree import (
+    CHECKOUT,
+    NO_FIGURES,
+    command,
+    environment,
+    torchrun,
+    write_suite,
+    write_tree,
+)
 
 EVERY_ROUND = f"{NO_FIGURES}\nimport bench.runs.pace; bench.runs.pace.CHECKPOINT_SECONDS = 0.0"
 HEARING = f"""{EVERY_ROUND}
@@ -221,23 +229,10 @@ def _threads_unasked() -> int:
     return threads
 
 
-def torchrun(folder: Path, *what: str | Path) -> subprocess.CompletedProcess[str]:
-    """Two processes of a script or a module with its arguments; all have ended when it returns."""
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    return subprocess.run(
-        [*line, *map(str, what)],
-        env=environment(folder / "cache"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-
-
 def test_torchrun_ends_at_the_bytes_of_one(
     folder: Path, alone: dict[str, str], tmp_path: Path
 ) -> None:
-    done = torchrun(folder, "-m", "bench", *run(folder, "digits", tmp_path, "--json"))
+    done = torchrun(*run(folder, "digits", tmp_path, "--json"), cache=folder / "cache")
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path) == of("digits", alone)
     assert len(json.loads(done.stdout)["rows"]) == 3
@@ -285,10 +280,8 @@ LOST = ["worker 2 of 2 failed", "[rank1]: MemoryError: no room"]
 def test_where_one_of_torchrun_s_fails_alone_all_end_and_say_why(
     folder: Path, tmp_path: Path, what: str, told: list[str]
 ) -> None:
-    script = tmp_path / "fail.py"
-    script.write_text(f"{NO_FIGURES}{what}\nfrom bench.cli import main\nmain()\n")
-    select = ("-k", "strategy=scaffold", "-q")
-    done = torchrun(folder, script, *run(folder, "digits", tmp_path / "r", *select))
+    arguments = run(folder, "digits", tmp_path / "r", "-k", "strategy=scaffold", "-q")
+    done = torchrun(*arguments, cache=folder / "cache", before=f"{NO_FIGURES}{what}")
     assert done.returncode != 0
     for words in (*told, "found: MemoryError: no room", "carries on from the last checkpoint"):
         assert words in done.stderr

@@ -139,3 +139,21 @@ def bench(
         text=True,
         timeout=300,
     )
+
+
+def torchrun(
+    *arguments: str | Path, cache: Path, before: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """:func:`bench` in two processes that torchrun starts; all have ended when it returns."""
+    program = ["-m", "bench", *map(str, arguments)]
+    if before is not None:
+        program = ["--no-python", *command(arguments, before)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    return subprocess.run(
+        [*launch, *program],
+        env=environment(cache),
+        cwd=cache.parent,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
