@@ -137,6 +137,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an expression cut short": (("-k", "fedavg and"), ("-k",)),
     "a bracket too many": (("-k", "(fedavg"), ("-k",)),
     "nothing of that name": (("-k", "nothing"), ("no scenario is left", "-k nothing")),
+    "no such backbone": (("-s", "backbone=densenet12"), ("unknown backbone", "did you mean")),
     "no such option": (("--no-such",), ("--no-such",)),
 }
 
@@ -150,7 +151,6 @@ def test_options(place: Place, case: str) -> None:
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no such device": (("--device", "tpu"), ("unknown device 'tpu'", "cuda")),
     "no such GPU": (("--device", "cuda:99"), ("there is no device 'cuda:99'",)),
-    "no such backbone": (("-s", "backbone=densenet12"), ("densenet12", "did you mean")),
     "no weights": (("-s", "pretrained=nowhere.safetensors"), ("nowhere.safetensors",)),
     "more clients than patients": (("-s", "clients=1000"), ("1000", "24")),
     "no such table": (("--against", "papper"), ("papper", "did you mean 'paper'?")),
@@ -168,6 +168,11 @@ def test_runs(place: Place, case: str) -> None:
 
 def test_a_device_is_looked_at_before_any_data_is_made(place: Place) -> None:
     check(place.call("run", "smoke", "--device", "tpu"), 2, "unknown device 'tpu'")
+    assert not (place.folder / "cache").exists()
+
+
+def test_a_backbone_is_known_before_any_data_is_made(place: Place) -> None:
+    check(place.call("run", "smoke", "-s", "backbone=resnet81"), 2, "did you mean 'resnet18'?")
     assert not (place.folder / "cache").exists()
 
 

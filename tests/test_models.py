@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UsageError
-from bench.models.backbone import OWN, Classifier, build
+from bench.models.backbone import Classifier, build
 from bench.models.densenet import PAPERS, DenseNet
 from bench.models.normalisation import groups_for, to_group_norm
 from bench.models.pretrained import PretrainedWarning, load_weights, normalised_names
+from bench.suites.backbones import OWN
 
 
 def count(module: nn.Module) -> int:
@@ -126,12 +127,6 @@ def test_the_tiny_densenet_is_a_function_of_the_seed():
     drawn = [name for name, tensor in first.items() if tensor.dim() > 1]
     assert len(drawn) == 1 + 2 * 4 + 1 + 1
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
-
-
-def test_timm_has_no_network_of_a_name_of_ours():
-    import timm
-
-    assert not [name for name in OWN if timm.is_model(name)]
 
 
 def test_a_densenet_needs_no_timm():

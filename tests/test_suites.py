@@ -315,7 +315,7 @@ def test_names_are_safe_and_short(suite_of: Any) -> None:
         "  partition:\n"
         "    - {name: attribute, by: Frontal/Lateral}\n"
         "    - {name: natural, column: 'a b/../c'}\n"
-        f"  backbone: [{'x' * 90}, {'x' * 90}y]\n"
+        f"  pretrained: [{'x' * 90}.safetensors, {'x' * 90}y.safetensors]\n"
     )
     planned = named(suite.scenarios())
     assert len(set(planned)) == 4
@@ -323,7 +323,9 @@ def test_names_are_safe_and_short(suite_of: Any) -> None:
 
 
 def test_names_that_differ_only_in_case_are_told_apart(suite_of: Any) -> None:
-    first, second = named(suite_of("grid: {backbone: [Net, net]}\n").scenarios())
+    first, second = named(
+        suite_of("grid: {pretrained: [Net.safetensors, net.safetensors]}\n").scenarios()
+    )
     assert first.lower() != second.lower()
 
 

@@ -15,17 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import UsageError, did_you_mean, first_line
+from bench.errors import UsageError, first_line
 from bench.garbage import uncollected
-from bench.models.densenet import DEPTHS, TINY, DenseNet
+from bench.models.densenet import DEPTHS, DenseNet
 from bench.models.mcmahan import NETWORKS, SIDE, network
 from bench.models.normalisation import to_group_norm
 from bench.models.pointwise import use_products
 from bench.models.pretrained import load_weights
 from bench.randomness import address
-
-OWN = (*TINY, *NETWORKS)
-"""Networks that timm has not, and nobody has published weights of."""
+from bench.suites.backbones import OWN, WHAT_THERE_IS, near
 
 
 def build(
@@ -118,8 +116,8 @@ def _timm(
     if not timm.is_model(name):
         raise UsageError(
             f"unknown backbone '{name}'",
-            expected="a model of timm, 'densenet-tiny', '2nn' or 'mcmahan-cnn'",
-            mend=did_you_mean(name, [*timm.list_models(), *OWN]),
+            expected=WHAT_THERE_IS,
+            mend=near(name),
         )
     options: dict[str, Any] = {"num_classes": outputs, "in_chans": in_channels}
     configuration = timm.get_pretrained_cfg(name.split(".")[0])

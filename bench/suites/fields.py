@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from bench.errors import did_you_mean
 from bench.observations import COMPETITION, OBSERVATIONS
+from bench.suites.backbones import BackboneName
 from bench.suites.kinds import Constant, Either, Flag, Kind, Mismatch, Number, Text, Word
 from bench.suites.policies import LabelPolicies, unknown_observation
 from bench.suites.scenario import FAMILIES, Scenario
@@ -100,10 +101,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
         "{sites: …} is a mapping from the sites of a natural partition (and others) to these.",
     ),
     "backbone": (
-        Text(
-            "the name of a timm model, 'densenet-tiny', '2nn' or 'mcmahan-cnn'",
-            r"[A-Za-z0-9][A-Za-z0-9_.\-/:]*",
-        ),
+        BackboneName(),
         "Any timm model; 2nn and mcmahan-cnn of McMahan et al. 2017; densenet-tiny for trials.",
     ),
     "pretrained": (
