@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from tests.pretended.device import DEVICE, REAL_GENERATOR, Device, Generator, Recording
+from tests.pretended.device import DEVICE, REAL_GENERATOR, Device, Generator, Recording, tensors_of
 from tests.pretended.order import Actor, Clock
 
 MEMORY = 2**37
@@ -270,6 +271,17 @@ def pretending(patch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     def autocast_of_the_cpu(device_type: str, *given: Any, **named: Any) -> Any:
         return autocast("cpu" if device_type == "cuda" else device_type, *given, **named)
 
+    def by_gloo(exchange: Callable[..., Any]) -> Callable[..., Any]:
+        """Messages are the host's: not seen, like all that is not this device's work."""
+
+        def exchanged(*given: Any, **named: Any) -> Any:
+            if any(map(gpu.holds, tensors_of((given, named)))):
+                raise RuntimeError("No backend type associated with device type cuda")
+            with _disable_current_modes():
+                return exchange(*given, **named)
+
+        return exchanged
+
     def allocated(device: object = None) -> int:
         return sum(memory.nbytes() for memory in gpu.living())
 
@@ -303,6 +315,8 @@ def pretending(patch: pytest.MonkeyPatch) -> Iterator[Gpu]:
         "graph_pool_handle": gpu.new_pool,
     }.items():
         patch.setattr(torch.cuda, name, value)
+    for name in ("broadcast", "all_gather", "all_reduce"):
+        patch.setattr(torch.distributed, name, by_gloo(getattr(torch.distributed, name)))
     patch.setattr(torch, "Generator", EitherGenerator)
     patch.setattr(torch, "autocast", autocast_of_the_cpu)
     with Below(gpu), Above(gpu):
