@@ -40,7 +40,13 @@ def test_a_name_that_there_is(name):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("densnet121", "densenet121"), ("resnet81", "resnet18"), ("2n", "2nn"), ("qqqqqqqq", None)],
+    [
+        ("densnet121", "densenet121"),
+        ("resnet81", "resnet18"),
+        ("2n", "2nn"),
+        ("2nn.x", "2nn"),
+        ("qqqqqqqq", None),
+    ],
 )
 def test_a_name_that_there_is_not(name, meant):
     with pytest.raises(Mismatch) as caught:

@@ -11,12 +11,13 @@ from typing import Any
 
 from bench.errors import did_you_mean
 from bench.suites.kinds import Mismatch, Text
+from bench.suites.wording import enumerated
 
 OWN = ("densenet-tiny", "2nn", "mcmahan-cnn")
 """Networks that timm has not, and nobody has published weights of."""
 BUILT = (*OWN, "densenet121", "densenet161", "densenet169", "densenet201")
 """Those that are built here, without timm."""
-WHAT_THERE_IS = "a model of timm, 'densenet-tiny', '2nn' or 'mcmahan-cnn'"
+WHAT_THERE_IS = enumerated(["a model of timm", *(f"'{name}'" for name in OWN)])
 _REGISTERED = re.compile(rb"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
@@ -43,14 +44,15 @@ class BackboneName:
 
 @functools.cache
 def is_known(name: str) -> bool:
-    """Whether there is such a network. What comes behind a dot names weights, and is not looked at.
+    """Whether there is such a network. What timm has behind a dot names weights, and is not looked
+    at.
 
     timm's sources say which functions it registers; of a name that is not among them, such as one
     that timm still takes for another, timm itself is asked. Where timm is not installed, or its
     sources are not there, every name may be right.
     """
     model = name.split(".")[0]
-    if model in BUILT or model in (registered := _registered()) or not registered:
+    if name in BUILT or model in (registered := _registered()) or not registered:
         return True
     import timm
 
