@@ -177,7 +177,7 @@ def test_all_equivalences_hold():
 
 @pytest.mark.parametrize("how", ["killed", pytest.param("shared", marks=pytest.mark.slow)])
 def test_a_run_ends_at_the_same_bytes(how, tmp_path):
-    """Two processes that share a GPU add up through the host."""
+    """Killed and carried on; or shared by two processes on one GPU, which add up on the host."""
     write_digits(tmp_path / "mnist")
     suite = tmp_path / "digits.yaml"
     suite.write_text(SUITE + "  rounds: 4\n  strategy: fedadam\n")

@@ -17,9 +17,8 @@ INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 """Operations whose indices may be on the CPU, and are then copied."""
 WAITING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Of operations whose result, or its size, the host has to know."""
-
-
 REAL_GENERATOR = torch.Generator
+"""What ``torch.Generator`` is while nothing is pretended."""
 
 
 class Generator:
@@ -77,15 +76,15 @@ class Recording:
 
 
 class Device:
-    """Which tensors are on it, and what operations on them do."""
+    """Which tensors are on it, and what operations on them do. ``stream`` is the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Actor) -> None:
         self.operations = 0
         """Operations on the device, replayed ones not counted; a kernel or a few each."""
         self.waits: list[str] = []
         """What made the host wait for it, in order."""
         self.host = Actor(HOST)
-        self.stream = Actor("the main stream")
+        self.stream = stream
         self.memory = Memory()
         self.generator = Generator(self)
         self.recording: Recording | None = None
@@ -163,6 +162,8 @@ class Device:
 
     def run(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """An operation, below autograd."""
+        if not self.looking:
+            return function(*args, **named)
         given = tensors_of((args, named))
         if not given and (self.asked or self.inside):
             return self._make(function, args, named)

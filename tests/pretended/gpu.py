@@ -31,9 +31,9 @@ class Gpu(Device):
     """The device, with its streams."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stream = Stream(self, "the main stream")
-        self.streams = [self.stream]
+        main = Stream("the main stream")
+        super().__init__(main)
+        self.streams = [main]
         self.pools_asked_for = 0
 
     def new_pool(self) -> int:
@@ -49,6 +49,8 @@ class Gpu(Device):
 
     def call(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """A call from Python, above autograd."""
+        if not self.looking:
+            return function(*args, **named)
         name = getattr(function, "__name__", "")
         own = args[0] if args and isinstance(args[0], Tensor) else None
         if own is not None and name in ("to", "cpu", "cuda"):
@@ -127,40 +129,30 @@ class Moved(torch.autograd.Function):
         return ctx.gpu.moved(gradient, not ctx.here, False), None, None, None
 
 
-class Below(TorchDispatchMode):
+class Watching:
+    """A mode of torch's that hands the device what it sees."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+
+class Below(Watching, TorchDispatchMode):
     """Sees every ATen operation."""
 
-    def __init__(self, gpu: Gpu) -> None:
-        super().__init__()
-        self.gpu = gpu
-
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        does = self.gpu.run if self.gpu.looking else call
-        return does(function, args, kwargs or {})
+        return self.gpu.run(function, args, kwargs or {})
 
 
-class Above(TorchFunctionMode):
+class Above(Watching, TorchFunctionMode):
     """Sees every call of torch from Python."""
 
-    def __init__(self, gpu: Gpu) -> None:
-        super().__init__()
-        self.gpu = gpu
-
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        does = self.gpu.call if self.gpu.looking else call
-        return does(function, args, kwargs or {})
-
-
-def call(function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    return function(*args, **named)
+        return self.gpu.call(function, args, kwargs or {})
 
 
 class Stream(Actor):
     """``torch.cuda.Stream``."""
-
-    def __init__(self, gpu: Gpu, name: str) -> None:
-        super().__init__(name)
-        self._gpu = gpu
 
     def wait_stream(self, other: Stream) -> None:
         self.learn(other.knows)
@@ -246,7 +238,7 @@ def pretending(patch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     gpu = Gpu()
 
     def new_stream(device: object = None) -> Stream:
-        gpu.streams.append(Stream(gpu, f"stream {len(gpu.streams)}"))
+        gpu.streams.append(Stream(f"stream {len(gpu.streams)}"))
         return gpu.streams[-1]
 
     @contextmanager
