@@ -88,8 +88,15 @@ def smaller(request, monkeypatch):
         monkeypatch.setattr(on_a_gpu, "build", built)
 
 
-@pytest.mark.parametrize("shrink", [0, 2], ids=["equal", "unequal"])
-@pytest.mark.parametrize("backbone", ["2nn", pytest.param("mcmahan-cnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("backbone", "shrink"),
+    [
+        ("2nn", 0),
+        pytest.param("2nn", 2, marks=pytest.mark.slow),
+        pytest.param("mcmahan-cnn", 0, marks=pytest.mark.slow),
+        pytest.param("mcmahan-cnn", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_clients_trained_at_once(backbone, shrink, tmp_path):
     """On streams of their own, within one graph."""
     on_a_gpu.test_clients_trained_at_once_become_what_each_becomes_alone(backbone, shrink, tmp_path)
@@ -175,7 +182,8 @@ def test_all_equivalences_hold():
     assert [f for f in verify(DEVICE) if not f.passed] == []
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("shared", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "shared"])
 def test_a_run_ends_at_the_same_bytes(how, tmp_path):
     """Killed and carried on; or shared by two processes on one GPU, which add up on the host."""
     write_digits(tmp_path / "mnist")
