@@ -16,6 +16,8 @@ from bench.errors import UsageError
 DEVICE = re.compile(r"cpu|cuda(:[0-9]+)?")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 """The packages whose version can change a run's numbers."""
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux describes its processors."""
 
 
 def check_device_name(asked: str) -> None:
@@ -95,20 +97,30 @@ def _git(here: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def made_by_intel() -> bool:
+    """Whether the processor is Intel's: for others MKL has slower kernels than oneDNN."""
+    return "GenuineIntel" in (_cpuinfo().get("vendor_id") or platform.processor())
+
+
 def _processor() -> str:
     """The name with family, model and stepping: virtual machines give many processors one name."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return platform.processor() or platform.machine()
-    known = {
-        key.strip(): value.strip()
-        for key, _, value in (line.partition(":") for line in first.splitlines())
-    }
+    known = _cpuinfo()
     if "model name" not in known:
         return platform.processor() or platform.machine()
     numbers = [f"{key} {known[key]}" for key in ("cpu family", "model", "stepping") if key in known]
     return ", ".join([known["model name"], *numbers])
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
+    try:
+        first = CPUINFO.read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    return {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in first.splitlines())
+    }
 
 
 def _memory_gib() -> int:

@@ -6,10 +6,37 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import bench.environment
+import bench.models.pointwise
 from bench.models.backbone import build
-from bench.models.pointwise import MOST_PIXELS, Pointwise, use_products
+from bench.models.pointwise import Pointwise, most_pixels, use_products
 
 LAST = torch.channels_last
+INTEL = "vendor_id\t: GenuineIntel\nmodel name\t: Xeon\n\nvendor_id\t: Second\n"
+AMD = "vendor_id\t: AuthenticAMD\nmodel name\t: EPYC\n"
+ARM = "BogoMIPS\t: 100.00\nCPU implementer\t: 0x41\n"
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """Taken wherever they can be, on any processor."""
+    monkeypatch.setattr(bench.models.pointwise, "most_pixels", lambda dtype: float("inf"))
+
+
+@pytest.fixture
+def processor(monkeypatch, tmp_path):
+    """Makes it one of which Linux says the given."""
+
+    def becomes(cpuinfo: str) -> None:
+        file = tmp_path / "cpuinfo"
+        file.write_text(cpuinfo)
+        monkeypatch.setattr(bench.environment, "CPUINFO", file)
+        monkeypatch.setattr(bench.environment.platform, "processor", lambda: "")
+        most_pixels.cache_clear()
+
+    yield becomes
+    monkeypatch.undo()
+    most_pixels.cache_clear()
 
 
 def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -22,6 +49,7 @@ def is_product(output: Tensor) -> bool:
     return type(output.grad_fn).__name__ == "PermuteBackward0"
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("side", [1, 2, 7])
 def test_values_and_gradients_are_the_convolutions(side, bias):
@@ -81,19 +109,30 @@ def convolved(given: Tensor, dtype: torch.dtype = torch.float32) -> bool:
     return not is_product(layer(given))
 
 
-def test_large_batches_are_convolved_in_fp32_and_not_in_bf16():
-    side = 64
-    assert side**2 == MOST_PIXELS
-    assert not convolved(images(1, 3, side, side, dtype=torch.float32))
-    assert convolved(images(2, 3, side, side, dtype=torch.float32))
-    assert not convolved(images(2, 3, side, side, dtype=torch.bfloat16), torch.bfloat16)
+@pytest.mark.parametrize(
+    ("cpuinfo", "dtype", "most"),
+    [
+        (INTEL, torch.float32, 4096),
+        (INTEL, torch.bfloat16, None),
+        (AMD, torch.float32, 64),
+        (AMD, torch.bfloat16, 1024),
+        (ARM, torch.float32, 64),
+    ],
+)
+def test_beyond_so_many_pixels_a_batch_is_convolved(cpuinfo, dtype, most, processor):
+    processor(cpuinfo)
+    largest = most or 2**14
+    assert not convolved(images(1, 3, 1, largest, dtype=dtype), dtype)
+    assert convolved(images(largest + 1, 3, 1, 1, dtype=dtype), dtype) is (most is not None)
 
 
+@pytest.mark.usefixtures("products")
 def test_other_memory_is_convolved():
     assert convolved(torch.rand(2, 3, 4, 4, requires_grad=True))
     assert convolved(torch.rand(3, 4, 4, requires_grad=True))
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_built_network_is_the_one_of_convolutions(autocast):
     """Logits and gradients to rounding; in bf16, which keeps 8 bits, to a hundredth."""
