@@ -15,8 +15,8 @@ from tests.image_trees import encoded, picture
 
 
 def grey_square(data: bytes, size: int) -> bytes:
-    squares = GreySquares(size)
-    squares.draw(data)
+    squares = GreySquares(size, 1)
+    squares.draw(data, 0)
     return bytes(squares.pixels)
 
 
@@ -132,17 +132,17 @@ def test_damage_anywhere_is_an_answer_and_never_another_exception(kind: str) -> 
 def test_squares_follow_each_other_in_the_same_memory_and_need_not_share_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pictures = [picture(number).tobytes() for number in range(3)]
     files = [encoded(picture(number), "PNG") for number in range(3)]
-    shared = GreySquares(32)
+    shared = GreySquares(32, 2)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "frombuffer", lambda *_: Image.new("L", (32, 32)))
-        apart = GreySquares(32)
-    for number, data in enumerate(files):
-        for squares in (shared, apart):
-            held = squares.pixels
-            squares.draw(data)
-            assert squares.pixels is held
-            assert bytes(held) == picture(number).tobytes()
-        with pytest.raises(UnreadableImage):
-            shared.draw(data[:60])
-        assert bytes(shared.pixels) == picture(number).tobytes(), "a failure changes nothing"
+        apart = GreySquares(32, 2)
+    for squares in (shared, apart):
+        held = squares.pixels
+        for number, place in ((0, 0), (1, 1), (2, 0)):
+            squares.draw(files[number], place)
+            with pytest.raises(UnreadableImage):
+                squares.draw(files[0][:60], place)
+        assert squares.pixels is held
+        assert bytes(held) == pictures[2] + pictures[1], "a failure changes nothing"

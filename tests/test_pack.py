@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 import bench.data.pack as pack_module
 from bench.data import packfiles
 from bench.data.chexpert import read_tree
-from bench.data.decoding import CHUNK, Decoded
+from bench.data.decoding import CHUNK, TOGETHER, Decoded
 from bench.data.images import RULE
 from bench.data.pack import pack
 from bench.data.packfiles import FileTable, Journal, create_pixels
@@ -311,6 +311,18 @@ def test_pixels_that_the_disk_takes_in_parts_are_carried_over_whole(
     packed = pack(split, size=32, cache=tmp_path / "cache", workers=1)
     for image, number in zip(packed.images, (0, 9, 2), strict=True):
         assert (image == np.asarray(picture(number))).all()
+
+
+@pytest.mark.parametrize("bad", [(), (0, 9, 10, 20), (7, 8), (15, 16, 21)])
+def test_images_written_together_are_each_in_its_place(tmp_path: Path, bad: tuple[int]) -> None:
+    count = 2 * TOGETHER + 6
+    files: dict[str, bytes | None] = {patient_path(n): encoded(picture(n)) for n in range(count)}
+    files |= {patient_path(n): b"\xff\xd8\xff not a jpeg" for n in bad}
+    split = write_tree(tmp_path / "tree", files)
+    packed = pack(split, size=32, cache=tmp_path / "cache", on_bad_image="skip", workers=1)
+    assert packed.rows.tolist() == [n for n in range(count) if n not in bad]
+    for row, image in zip(packed.rows.tolist(), packed.images, strict=True):
+        assert (image == np.asarray(picture(row))).all()
 
 
 def test_work_done_before_a_failure_is_kept(tmp_path: Path) -> None:
