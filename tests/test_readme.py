@@ -80,12 +80,14 @@ def own_models(block: dict[str, Any]) -> str:
 def test_seconds_a_round_beside_the_peers() -> None:
     names = ("plain", "ours", "ours-2", "flower", "pfl", "fedjax")
     workloads = {"10 examples": "2nn-small", "B = 10": "2nn", "B = 50": "cnn"}
+    processors = {"EPYC": "amd-epyc-2-cores", "Xeon": "intel-xeon-processor-2-cores"}
     measured = {
-        (row["workload"], row["peer"]): row["round_seconds"]
-        for row in json.loads((MEASURED / "peers.json").read_text())["rows"]
+        (processor, row["workload"], row["peer"]): row["round_seconds"]
+        for processor, file in processors.items()
+        for row in json.loads((MEASURED / "peers" / f"{file}.json").read_text())["rows"]
     }
     shown = rows("workload")
-    assert len(shown) == len(workloads)
-    for title, *cells in shown:
+    assert len(shown) == len(workloads) * len(processors)
+    for title, processor, *cells in shown:
         (workload,) = [w for text, w in workloads.items() if re.search(text, title)]
-        assert cells == [f"{measured[workload, name]:.3g}" for name in names]
+        assert cells == [f"{measured[processor, workload, name]:.3g}" for name in names]

@@ -7,8 +7,8 @@ from the requirements below; the others run in this one. Peers alternate within 
 repetition of a workload. Prints medians of seconds a round after the first, seconds to the end of
 the first round from the start of the process and from the engine's, and the peak memory of the
 process tree (proportional set sizes, so that shared pages count once), and writes them with
-machine, versions and commit to results/measured/peers.json. A peer that fails is a row with the
-reason.
+versions and commit to the machine's file in results/measured/peers. A peer that fails is a row
+with the reason.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from bench.atomic import write_text
 from bench.environment import git_state, machine, versions
 from bench.report.render import show
 from bench.report.table import Column, Table, decimals
+from bench.throughput.record import machine_slug
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-OUTPUT = ROOT / "results" / "measured" / "peers.json"
+OUTPUT = ROOT / "results" / "measured" / "peers"
 OURS = {"plain": "plain.py", "ours": "ours.py", "ours-2": "ours_workers.py"}
 """``ours-2`` is this engine with two worker processes."""
 PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -218,28 +219,29 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(everyone))
     parser.add_argument("--workloads", default=",".join(ROUNDS))
     parser.add_argument("--environments", type=Path, default=ROOT / ".cache" / "peers")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--output", type=Path, help="default: the machine's file")
     given = parser.parse_args()
     peers, workloads = given.peers.split(","), given.workloads.split(",")
     for word, known in [(p, everyone) for p in peers] + [(w, list(ROUNDS)) for w in workloads]:
         if word not in known:
             parser.error(f"'{word}' is none of {', '.join(known)}")
     compileall.compile_dir(ROOT / "bench", quiet=1)  # as pip did with the peers'
+    here = machine(None)
     load = round(os.getloadavg()[0], 2)
     rows = measure(peers, workloads, given.environments.resolve())
     record = {
         "schema": 1,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(),
-        "machine": machine(None),
+        "machine": here,
         "versions": versions() | {p: installed(p, given.environments) for p in peers if p in PEERS},
         "load": load,
         "repetitions": REPETITIONS,
         "rows": rows,
     }
-    write_text(given.output, json.dumps(record, indent=2, allow_nan=False) + "\n")
-    cores = record["machine"]["cores"]
-    show(table(rows, (f"{cores} cores, load {load} at the start.",)), "table")
+    output = given.output or OUTPUT / f"{machine_slug(here)}.json"
+    write_text(output, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    show(table(rows, (f"{here['cores']} cores, load {load} at the start.",)), "table")
 
 
 if __name__ == "__main__":
