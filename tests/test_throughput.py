@@ -15,7 +15,14 @@ import torch
 from bench.errors import ResultsError, UsageError
 from bench.throughput import ceilings as ceilings_module
 from bench.throughput import session as session_module
-from bench.throughput.ceilings import Ceilings, ceilings, copy_rate, matmul_rate
+from bench.throughput.ceilings import (
+    Ceilings,
+    arithmetic_rate,
+    ceilings,
+    convolution_rate,
+    copy_rate,
+    matmul_rate,
+)
 from bench.throughput.memory import PeakMemory, available_bytes
 from bench.throughput.record import (
     FOLDER,
@@ -38,6 +45,7 @@ HISTORIES = Path(__file__).parent.parent / FOLDER
 def small_ceilings(monkeypatch):
     monkeypatch.setattr(ceilings_module, "ARRAY_BYTES", {"cpu": 2**20})
     monkeypatch.setattr(ceilings_module, "SIDES", {"cpu": (64, 128)})
+    monkeypatch.setattr(ceilings_module, "CONVOLUTION", (2, 8, 6))
 
 
 class TestRequest:
@@ -85,7 +93,15 @@ class TestCeilings:
     def test_rates_are_counted_by_the_work_done(self, monkeypatch, small_ceilings):
         monkeypatch.setattr(ceilings_module, "best_seconds", lambda *_: 0.5)
         assert matmul_rate(CPU, torch.float32) == 2 * 64**3 / 0.5
+        assert convolution_rate(torch.float32) == 2 * (3 * 3 * 8) * (8 * 2 * 4 * 4) / 0.5
         assert copy_rate(CPU) == 3 * 2**20 / 0.5
+
+    @pytest.mark.parametrize(("convolution", "rate"), [(7.0, 7.0), (2.0, 3.0)])
+    def test_arithmetic_is_that_of_the_faster_library(self, monkeypatch, convolution, rate):
+        monkeypatch.setattr(ceilings_module, "matmul_rate", lambda *_: 3.0)
+        monkeypatch.setattr(ceilings_module, "convolution_rate", lambda _: convolution)
+        assert arithmetic_rate(CPU, torch.float32) == rate
+        assert arithmetic_rate(torch.device("cuda"), torch.float32) == 3.0
 
     def test_the_higher_of_two_measurements_is_the_ceiling(self, small_ceilings):
         measured = ceilings(CPU, [Precision("fp32", ""), Precision("bf16", "")])

@@ -55,8 +55,9 @@ def _notes(session: Mapping[str, Any]) -> list[str]:
     arithmetic = ", ".join(
         f"{_scaled(value)}FLOP/s in {name}" for name, value in ceilings["flops_per_second"].items()
     )
+    work = "matrix product" if session["machine"]["gpu"] else "matrix product or convolution"
     notes = [
-        f"Ceilings measured in this run: {arithmetic} (matrix product), "
+        f"Ceilings measured in this run: {arithmetic} ({work}), "
         f"{_scaled(ceilings['bytes_per_second'])}B/s (copy).",
         "The roofline is what arithmetic (2 FLOP a multiply-add) or the memory traffic of eager "
         "execution allows, whichever is less; a large cache can pass the latter.",
