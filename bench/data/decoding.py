@@ -23,7 +23,7 @@ from bench.errors import DataError
 CHUNK = 64
 """Images between two progress reports, and the most that a killed process has to do again."""
 TOGETHER = 8
-"""Images written in one call: 4 % less of the time of packing than a call for each."""
+"""Images written in one call, which takes 4 % off the time of packing."""
 LINKED_OUTSIDE = "leaves the data folder through a symbolic link"
 
 

@@ -10,8 +10,9 @@ Intel Xeon with AMX: the product is 2.3 to 4.6 times as fast on maps of 1×1 and
 Products in fp32 are MKL's, which on AMD's processors reaches half of oneDNN's rate: on an EPYC of
 Zen 5 they are 2.3 times as fast at 1×1 and 1.2 times at 2×2, but half as fast from 10×10 on. In
 bf16, where both are oneDNN's, they are 3.4 times as fast at 1×1, 1.8 at 4×4, as fast at 10×10 and
-0.85 times at 20×20 (``tests/benchmarks/test_training_speed.py``). Processors that are neither were
-not measured, and are treated as AMD's.
+0.85 times at 20×20. All of DenseNet121 in bf16 at 32 px: 1.15 to 1.2 times as fast on the Xeon,
+1.13 on the EPYC (``tests/benchmarks/test_training_speed.py``). Processors that are neither were not
+measured, and are treated as AMD's.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _as_product(input: Tensor) -> bool:
 
 @functools.cache
 def most_pixels(dtype: torch.dtype) -> float:
-    """Of a batch; beyond that nothing is gained by products on this processor."""
+    """n·h·w of a batch up to which products are the faster way on this processor."""
     if made_by_intel():
         return math.inf if dtype == torch.bfloat16 else 4096
     return 1024 if dtype == torch.bfloat16 else 64
