@@ -144,14 +144,17 @@ def bench(
 def torchrun(
     *arguments: str | Path, cache: Path, before: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """:func:`bench` in two processes that torchrun starts; all have ended when it returns."""
+    """:func:`bench` in two processes that torchrun starts; all have ended when it returns.
+
+    One that aborts says where it was.
+    """
     program = ["-m", "bench", *map(str, arguments)]
     if before is not None:
         program = ["--no-python", *command(arguments, before)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     return subprocess.run(
         [*launch, *program],
-        env=environment(cache),
+        env=environment(cache) | {"PYTHONFAULTHANDLER": "1"},
         cwd=cache.parent,
         capture_output=True,
         text=True,
