@@ -61,6 +61,11 @@ def machine(gpu: str | None) -> dict[str, Any]:
     }
 
 
+def made_by_intel() -> bool:
+    """Whether the processor is Intel's: for others MKL has slower kernels than oneDNN."""
+    return "GenuineIntel" in (_cpuinfo().get("vendor_id") or platform.processor())
+
+
 def versions() -> dict[str, str | None]:
     """Python's, bench's and the numerical packages' versions; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "bench": __version__}
@@ -95,11 +100,6 @@ def _git(here: Path, *arguments: str) -> str:
         check=True,
     )
     return done.stdout.strip()
-
-
-def made_by_intel() -> bool:
-    """Whether the processor is Intel's: for others MKL has slower kernels than oneDNN."""
-    return "GenuineIntel" in (_cpuinfo().get("vendor_id") or platform.processor())
 
 
 def _processor() -> str:
